@@ -200,8 +200,8 @@ struct machine_ops {
 	/* Report each run of pages that hold content (resident or swapped), in order. */
 	int (*place_scan)(struct mach_as *as, va_t start, va_t end, mach_run_fn fn, void *arg);
 	/*
-	 * Withdraw every translation of pages that hold no content, and report the runs that do, in order. On return a
-	 * page was either reported or is hidden and empty, whatever the program's threads did meanwhile.
+	 * Withdraw every translation of pages that hold no content, and report the runs that do, in any order. On return
+	 * a page was either reported or is hidden and empty, whatever the program's threads did meanwhile.
 	 */
 	int (*place_hide_absent)(struct mach_as *as, va_t start, va_t end, unsigned base, mach_run_fn fn, void *arg);
 	/*

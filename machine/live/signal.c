@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Signals: the engine's SIGSEGV (a TLB miss), and the program's handlers behind it.
+ *
+ * A handler of the program must not run while its thread is inside the engine: it may touch managed memory, fault, and find
+ * a lock held by the very thread it interrupted. Masking signals around each section would cost two system calls.
+ * Instead every handler of the program is installed behind a trampoline that looks at the interrupted instruction: engine
+ * code lives in sections of its own (fl_engine_text; the build renames them), so if the thread is inside, the signal is
+ * blocked in the interrupted context, sent again, and unblocked when the thread leaves the engine (live_engine_exit).
+ * The one place where a thread may be interrupted inside is the sleep (fl_wait_text), where it holds nothing.
+ */
+#include "base/assert.h"
+#include "machine/live/internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define NR_SIGNALS 65
+
+static struct live_signal_hooks hooks;
+static struct mach_as *faults_go_to; /* NULL until live_signals_start */
+
+/* What the program believes is installed. set: it said so through us. */
+static struct {
+	bool set;
+	struct sigaction act;
+} table[NR_SIGNALS];
+static struct mach_lock table_lock;
+
+/* ---- where was the thread? ---------------------------------------------------------------------------------------------- */
+
+extern const char __start_fl_engine_text[] __attribute__((weak, visibility("hidden")));
+extern const char __stop_fl_engine_text[] __attribute__((weak, visibility("hidden")));
+
+static bool in_engine(uintptr_t pc)
+{
+	return pc >= (uintptr_t)__start_fl_engine_text && pc < (uintptr_t)__stop_fl_engine_text;
+}
+
+/* ---- deferral -------------------------------------------------------------------------------------------------------------- */
+
+uint32_t live_deferred;
+
+#define MAX_DEFERRED 64
+static struct deferred {
+	uint32_t tid; /* 0: free */
+	uint64_t signals;
+} deferred[MAX_DEFERRED];
+
+static uint64_t signal_bit(int sig)
+{
+	return (uint64_t)1 << (sig - 1);
+}
+
+static uint32_t my_tid(void)
+{
+	return (uint32_t)sys0(SYS_gettid);
+}
+
+/* This thread's record, or a free one when make is set. Only its own thread changes a record. */
+static struct deferred *deferred_of(uint32_t tid, bool make)
+{
+	for (unsigned i = 0; i < MAX_DEFERRED; i++)
+		if (__atomic_load_n(&deferred[i].tid, __ATOMIC_RELAXED) == tid)
+			return &deferred[i];
+	for (unsigned i = 0; make && i < MAX_DEFERRED; i++) {
+		uint32_t none = 0;
+
+		if (__atomic_compare_exchange_n(&deferred[i].tid, &none, tid, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+			deferred[i].signals = 0;
+			return &deferred[i];
+		}
+	}
+	return NULL;
+}
+
+/* Block sig in the context that is about to be resumed, and send it again: it stays pending until the thread leaves. */
+static bool defer(int sig, siginfo_t *info, ucontext_t *uc)
+{
+	struct deferred *d = deferred_of(my_tid(), true);
+
+	if (!d)
+		return false;
+	if (!(d->signals & signal_bit(sig)))
+		__atomic_fetch_add(&live_deferred, 1, __ATOMIC_SEQ_CST);
+	d->signals |= signal_bit(sig);
+	sigaddset(&uc->uc_sigmask, sig);
+	sys4(SYS_rt_tgsigqueueinfo, getpid(), d->tid, sig, (long)info);
+	return true;
+}
+
+/* Outside fl_engine_text: the signals run on this very system call, and must not be deferred again. */
+__attribute__((section("fl_wait_text"), noinline)) static void unblock(uint64_t signals)
+{
+	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&signals, 0, sizeof signals);
+}
+
+void live_deliver_deferred(void)
+{
+	struct deferred *d = deferred_of(my_tid(), false);
+	uint64_t signals;
+
+	if (!d)
+		return;
+	signals = d->signals;
+	__atomic_fetch_sub(&live_deferred, (uint32_t)__builtin_popcountl(signals), __ATOMIC_SEQ_CST);
+	d->signals = 0;
+	__atomic_store_n(&d->tid, 0, __ATOMIC_SEQ_CST);
+	unblock(signals);
+}
+
+/* ---- the program's handlers -------------------------------------------------------------------------------------------------- */
+
+/* Calls into the program: nothing of the engine's may be held, and being interrupted here is the program's business. */
+__attribute__((section("fl_wait_text"), noinline)) static void call_handler(const struct sigaction *act, int sig, siginfo_t *info,
+									    void *uc)
+{
+	if (act->sa_flags & SA_SIGINFO)
+		act->sa_sigaction(sig, info, uc);
+	else
+		act->sa_handler(sig);
+}
+
+static struct sigaction take_action(int sig)
+{
+	struct sigaction act;
+
+	live_lock(NULL, &table_lock);
+	act = table[sig].act;
+	if (act.sa_flags & SA_RESETHAND)
+		table[sig].act.sa_handler = SIG_DFL;
+	live_unlock(NULL, &table_lock);
+	return act;
+}
+
+static bool is_default(const struct sigaction *act)
+{
+	return !(act->sa_flags & SA_SIGINFO) && (act->sa_handler == SIG_DFL || act->sa_handler == SIG_IGN);
+}
+
+static bool mask_is_empty(const sigset_t *set)
+{
+	uint64_t bits;
+
+	memcpy(&bits, set, sizeof bits);
+	return bits == 0;
+}
+
+/* The mask its sa_mask asks for, while it runs; sigreturn restores the interrupted one. */
+static void apply_mask(const struct sigaction *act)
+{
+	sigset_t mask = act->sa_mask;
+
+	if (mask_is_empty(&mask))
+		return;
+	sigdelset(&mask, SIGSEGV);
+	sys4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&mask, 0, 8);
+}
+
+/* The default action, with the signal and the core that the program would have had. */
+static void die_of(int sig, siginfo_t *info, bool again_by_itself)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	uint64_t bit = signal_bit(sig);
+
+	hooks.sigaction(sig, &dfl, NULL);
+	if (again_by_itself)
+		return; /* the instruction runs again and kills with a true register state */
+	sys4(SYS_rt_tgsigqueueinfo, getpid(), my_tid(), sig, (long)info);
+	sys4(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&bit, 0, sizeof bit);
+}
+
+/* A synchronous fault that is the program's own to handle. */
+static void deliver_fault(int sig, siginfo_t *info, ucontext_t *uc, bool again_by_itself)
+{
+	struct sigaction act = take_action(sig);
+
+	if (is_default(&act)) {
+		die_of(sig, info, again_by_itself);
+		return;
+	}
+	apply_mask(&act);
+	call_handler(&act, sig, info, uc);
+}
+
+static bool is_synchronous(int sig, const siginfo_t *info)
+{
+	return info->si_code > 0 && (sig == SIGILL || sig == SIGFPE || sig == SIGTRAP || sig == SIGSYS);
+}
+
+static void trampoline(int sig, siginfo_t *info, void *ucv)
+{
+	ucontext_t *uc = ucv;
+	uintptr_t pc = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+	struct sigaction act;
+
+	if (in_engine(pc) && !is_synchronous(sig, info) && defer(sig, info, uc))
+		return;
+	act = take_action(sig);
+	if (is_default(&act))
+		return;
+	if (hooks.before_handler)
+		hooks.before_handler(my_tid());
+	live_engine_exit();
+	call_handler(&act, sig, info, ucv);
+}
+
+/* ---- SIGSEGV and SIGBUS -------------------------------------------------------------------------------------------------------- */
+
+#define ERR_WRITE 2u
+#define ERR_FETCH 16u
+
+static unsigned access_flags(const ucontext_t *uc)
+{
+	uint64_t err = (uint64_t)uc->uc_mcontext.gregs[REG_ERR];
+
+	return (err & ERR_WRITE ? FAULT_WRITE : 0) | (err & ERR_FETCH ? FAULT_EXEC : 0);
+}
+
+/* A copy of ours met a bad or absent page. False: the pc is no copy. */
+static bool fix_copy(ucontext_t *uc, va_t va)
+{
+	uintptr_t fixup;
+	bool may_wait;
+
+	if (!live_uaccess_fixup((uintptr_t)uc->uc_mcontext.gregs[REG_RIP], &may_wait, &fixup))
+		return false;
+	if (!may_wait || faults_go_to->up->fault(faults_go_to, va, access_flags(uc)) > FAULT_INTERRUPTED)
+		uc->uc_mcontext.gregs[REG_RIP] = (greg_t)fixup;
+	return true;
+}
+
+static void answer(enum fault_result result, siginfo_t *info, ucontext_t *uc)
+{
+	switch (result) {
+	case FAULT_DONE:
+	case FAULT_INTERRUPTED:
+		return;
+	case FAULT_ACCERR:
+		info->si_code = SEGV_ACCERR;
+		deliver_fault(SIGSEGV, info, uc, true);
+		return;
+	case FAULT_MAPERR:
+		deliver_fault(SIGSEGV, info, uc, true);
+		return;
+	case FAULT_SIGBUS:
+	case FAULT_OOM:
+		info->si_signo = SIGBUS;
+		info->si_code = BUS_ADRERR;
+		deliver_fault(SIGBUS, info, uc, false);
+		return;
+	}
+}
+
+static void on_segv(int sig, siginfo_t *info, void *ucv)
+{
+	va_t va = (va_t)(uintptr_t)info->si_addr;
+	ucontext_t *uc = ucv;
+	enum fault_result result;
+	uint64_t start;
+
+	if (info->si_code <= 0 || info->si_code == SI_KERNEL) { /* sent by somebody, or a general protection fault */
+		deliver_fault(SIGSEGV, info, uc, info->si_code == SI_KERNEL);
+		return;
+	}
+	if (fix_copy(uc, va))
+		return;
+	start = hooks.fault_done ? live_now_ns(NULL) : 0;
+	result = faults_go_to->up->fault(faults_go_to, va, access_flags(uc) | FAULT_USER);
+	if (hooks.fault_done)
+		hooks.fault_done(result, live_now_ns(NULL) - start);
+	answer(result, info, uc);
+	live_engine_exit();
+}
+
+static void on_bus(int sig, siginfo_t *info, void *ucv)
+{
+	ucontext_t *uc = ucv;
+	uintptr_t fixup;
+	bool may_wait;
+
+	if (info->si_code > 0 && live_uaccess_fixup((uintptr_t)uc->uc_mcontext.gregs[REG_RIP], &may_wait, &fixup))
+		uc->uc_mcontext.gregs[REG_RIP] = (greg_t)fixup;
+	else
+		deliver_fault(SIGBUS, info, uc, info->si_code > 0);
+}
+
+/* ---- installing ------------------------------------------------------------------------------------------------------------------ */
+
+static int install_own(int sig, void (*fn)(int, siginfo_t *, void *))
+{
+	struct sigaction act = {.sa_sigaction = fn, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, old;
+
+	if (hooks.sigaction(sig, &act, &old))
+		return -errno;
+	if (!table[sig].set)
+		table[sig].act = old;
+	table[sig].set = true;
+	return 0;
+}
+
+int live_signals_start(struct mach_as *as, const struct live_signal_hooks *h)
+{
+	int r;
+
+	hooks = *h;
+	faults_go_to = as;
+	r = install_own(SIGSEGV, on_segv);
+	return r ? r : install_own(SIGBUS, on_bus);
+}
+
+static bool is_ours(int sig)
+{
+	return faults_go_to && (sig == SIGSEGV || sig == SIGBUS);
+}
+
+/* The kernel's side of what the program asked for: its handler behind the trampoline, SIGSEGV never masked. */
+static int install_theirs(int sig, const struct sigaction *act)
+{
+	struct sigaction k = *act;
+
+	if (is_default(act) || sig == SIGSEGV || sig == SIGBUS)
+		return hooks.sigaction(sig, &k, NULL) ? -errno : 0;
+	k.sa_sigaction = trampoline;
+	k.sa_flags |= SA_SIGINFO;
+	sigdelset(&k.sa_mask, SIGSEGV);
+	return hooks.sigaction(sig, &k, NULL) ? -errno : 0;
+}
+
+int live_sigaction(const struct live_signal_hooks *h, int sig, const struct sigaction *act, struct sigaction *old)
+{
+	struct sigaction now = act ? *act : (struct sigaction){0}, was;
+	int r = 0;
+
+	if (!hooks.sigaction)
+		hooks.sigaction = h->sigaction;
+	if (sig < 1 || sig >= NR_SIGNALS || sig == SIGKILL || sig == SIGSTOP)
+		return hooks.sigaction(sig, act, old) ? -errno : 0;
+	if (!table[sig].set && hooks.sigaction(sig, NULL, &was))
+		return -errno;
+	live_lock(NULL, &table_lock);
+	if (table[sig].set)
+		was = table[sig].act;
+	if (act) {
+		table[sig].act = now; /* before the kernel's, so that a signal in between finds it */
+		table[sig].set = true;
+	}
+	live_unlock(NULL, &table_lock);
+	if (act && !is_ours(sig))
+		r = install_theirs(sig, &now);
+	if (r == 0 && old)
+		*old = was;
+	return r;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * REGISTER and UNREGISTER below the ioctl: which memory can be armed, whose it is, and what arming does to it.
+ *
+ * Memory in place is found by asking the host; a vma for it exists from the first REGISTER until nothing distinguishes
+ * it from ordinary memory any more. Everything is checked before anything is changed.
+ */
+#include "mm/protect.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+
+struct arm {
+	struct mm *mm;
+	struct vma_uffd *uffd;
+	unsigned modes;
+	bool found; /* something is mapped in the range */
+};
+
+/* ---- checks, in address order over host mappings and our own vmas ------------------------------------------------------ */
+
+static int check_vma(struct arm *a, const struct vma *v)
+{
+	a->found = true;
+	return v->uffd && v->uffd != a->uffd ? -EBUSY : 0;
+}
+
+/* Anonymous private memory only, so far: the answer is that of a kernel without the other kinds. */
+static int check_place(struct arm *a, const struct mach_place *p)
+{
+	a->found = true;
+	if (p->kind != MACH_PLACE_ANON)
+		return -EINVAL;
+	return p->may_write ? 0 : -EPERM;
+}
+
+/* Calls vma_fn for our vmas and place_fn for the parts of host mappings that none covers, in address order. */
+struct survey {
+	struct arm *arm;
+	int (*vma_fn)(struct arm *a, const struct vma *v);
+	int (*place_fn)(struct arm *a, const struct mach_place *p);
+	va_t at, end;
+};
+
+/* Our vmas below limit, starting at s->at. */
+static int survey_vmas(struct survey *s, va_t limit)
+{
+	int r = 0;
+
+	for (struct vma *v; r == 0 && s->at < limit && (v = vma_first_in(s->arm->mm, s->at, limit)); s->at = v->end)
+		r = s->vma_fn(s->arm, v);
+	return r;
+}
+
+static int survey_place(void *arg, const struct mach_place *p)
+{
+	struct survey *s = arg;
+	int r = survey_vmas(s, p->start);
+
+	s->at = max_u64(s->at, p->start);
+	while (r == 0 && s->at < p->end) {
+		struct vma *v = vma_first_in(s->arm->mm, s->at, p->end);
+		struct mach_place part = *p;
+
+		part.start = s->at;
+		part.end = v ? max_u64(vma_start(v), s->at) : p->end;
+		if (part.start < part.end)
+			r = s->place_fn(s->arm, &part);
+		s->at = part.end;
+		if (r == 0 && v)
+			r = survey_vmas(s, min_u64(v->end, p->end));
+	}
+	return r;
+}
+
+static int survey(struct arm *a, va_t start, va_t end, int (*vma_fn)(struct arm *, const struct vma *),
+		  int (*place_fn)(struct arm *, const struct mach_place *))
+{
+	struct machine *m = mm_machine(a->mm);
+	struct survey s = {a, vma_fn, place_fn, start, end};
+	int r = 0;
+
+	if (m->ops->place_query)
+		r = m->ops->place_query(&a->mm->as, start, end, survey_place, &s);
+	return r ? r : survey_vmas(&s, end);
+}
+
+/* ---- arming ------------------------------------------------------------------------------------------------------------ */
+
+static int adopt_place(struct arm *a, const struct mach_place *p)
+{
+	struct machine *m = mm_machine(a->mm);
+	struct vma *v = vma_insert(a->mm, p->start, p->end, p->prot, &backing_place);
+	int r = v ? m->ops->place_attach(&a->mm->as, p->start, p->end, p->prot) : -ENOMEM;
+
+	if (r && v)
+		vma_delete(a->mm, v);
+	return r;
+}
+
+static int adopt_nothing(struct arm *a, const struct vma *v)
+{
+	return 0;
+}
+
+static int mark_present_span(struct pt_span *s, void *arg)
+{
+	struct vma *v = arg;
+
+	for (unsigned i = 0; i < s->n; i++) {
+		pte_t e = pte_get(s->mm, &s->slots[i]), now = pte_mk_present(v, (s->va >> PAGE_SHIFT) + i);
+
+		if (pte_is_none(e))
+			pte_set(s->mm, &s->slots[i], now);
+		else if (pte_has_marker(e, MARKER_UFFD_WP))
+			pte_set(s->mm, &s->slots[i], pte_mk_uffd_wp(now));
+	}
+	return 0;
+}
+
+struct present_arg {
+	struct mm *mm;
+	struct vma *vma;
+};
+
+static int mark_present_run(void *arg, va_t start, va_t end)
+{
+	struct present_arg *p = arg;
+
+	return pt_walk_alloc(p->mm, start, end, mark_present_span, p->vma);
+}
+
+/* From now on an empty page is a monitor's business: learn which there are, hide the others. */
+static int begin_missing(struct mm *mm, struct vma *v)
+{
+	struct present_arg p = {mm, v};
+
+	if (!v->backing->in_place)
+		return 0;
+	return mm_machine(mm)->ops->place_hide_absent(&mm->as, vma_start(v), v->end, v->prot, mark_present_run, &p);
+}
+
+static int arm_vma(struct mm *mm, struct vma *v, struct vma_uffd *uffd, unsigned modes)
+{
+	unsigned old = v->modes;
+	int r = 0;
+
+	if (v->uffd == uffd && (modes & ~old) == 0)
+		return 0; /* a subset: keeps the wider set (trap 5) */
+	if (!(old & VM_UFFD_MISSING) && (modes & VM_UFFD_MISSING))
+		r = begin_missing(mm, v);
+	if (r)
+		return r;
+	v->uffd = uffd;
+	v->modes = modes;
+	/* Modes that were dropped open what they hid; a WP that came back closes over bits left behind (trap 6). */
+	if (old != 0 && old != modes)
+		translations_sync(mm, v, vma_start(v), v->end);
+	return 0;
+}
+
+static void disarm_vma(struct mm *mm, struct vma *v);
+
+/* A failed REGISTER armed a prefix only: what it adopted beyond that goes back to the host. */
+static void forget_unarmed(struct mm *mm, va_t start, va_t end)
+{
+	for (struct vma *v = vma_first_in(mm, start, end), *next; v; v = next) {
+		next = v->end < end ? vma_first_in(mm, v->end, end) : NULL;
+		if (!vma_is_armed(v))
+			disarm_vma(mm, v);
+	}
+}
+
+int mm_arm(struct mm *mm, va_t start, va_t end, struct vma_uffd *uffd, unsigned modes)
+{
+	struct arm a = {.mm = mm, .uffd = uffd, .modes = modes};
+	int r = survey(&a, start, end, check_vma, check_place);
+
+	ASSERT(mm_machine(mm)->ops->rw_is_held(mm_machine(mm), &mm->mmap_lock, true));
+	ASSERT(modes != 0 && (modes & ~(VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR)) == 0);
+	if (r == 0 && !a.found)
+		r = -EINVAL;
+	if (r)
+		return r;
+	r = survey(&a, start, end, adopt_nothing, adopt_place);
+	if (r == 0)
+		r = vma_isolate(mm, start, end);
+	for (struct vma *v = vma_first_in(mm, start, end); r == 0 && v; v = v->end < end ? vma_first_in(mm, v->end, end) : NULL)
+		r = arm_vma(mm, v, uffd, modes);
+	if (r)
+		forget_unarmed(mm, start, end);
+	vma_merge_around(mm, start, end);
+	return r;
+}
+
+/* ---- disarming ---------------------------------------------------------------------------------------------------------- */
+
+static int has_special_span(struct pt_span *s, void *arg)
+{
+	for (unsigned i = 0; i < s->n; i++) {
+		pte_t e = pte_get(s->mm, &s->slots[i]);
+
+		if (pte_has_marker(e, MARKER_POISON) || pte_has_marker(e, MARKER_GUARD))
+			return 1;
+	}
+	return 0;
+}
+
+static int clear_span(struct pt_span *s, void *arg)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		if (!pte_is_none(pte_get(s->mm, &s->slots[i])))
+			pte_set(s->mm, &s->slots[i], (pte_t){0});
+	return 0;
+}
+
+/* Nothing here differs from ordinary memory any more: hand it back to the host and forget it. */
+static void release_place(struct mm *mm, struct vma *v)
+{
+	va_t start = vma_start(v), end = v->end;
+	int r;
+
+	mm_machine(mm)->ops->place_detach(&mm->as, start, end, v->prot);
+	r = pt_walk(mm, start, end, clear_span, NULL, NULL);
+	ASSERT(r == 0);
+	vma_delete(mm, v);
+	pt_free_range(mm, start, end);
+}
+
+/* Poison outlives the registration (trap 20), so a vma that has any stays, un-armed. */
+static void disarm_vma(struct mm *mm, struct vma *v)
+{
+	if (vma_wp(v))
+		resolve_range(mm, v, vma_start(v), v->end, false);
+	v->uffd = NULL;
+	v->modes = 0;
+	if (v->backing->in_place && !pt_walk(mm, vma_start(v), v->end, has_special_span, NULL, NULL))
+		release_place(mm, v);
+	else
+		translations_sync(mm, v, vma_start(v), v->end);
+}
+
+static int check_owner(struct arm *a, const struct vma *v)
+{
+	a->found = true;
+	return v->uffd && v->uffd != a->uffd ? -EINVAL : 0;
+}
+
+static int check_could_be_armed(struct arm *a, const struct mach_place *p)
+{
+	a->found = true;
+	return p->kind == MACH_PLACE_ANON ? 0 : -EINVAL;
+}
+
+int mm_disarm(struct mm *mm, va_t start, va_t end, struct vma_uffd *uffd, void (*wake)(void *, va_t, va_t), void *arg)
+{
+	struct arm a = {.mm = mm, .uffd = uffd};
+	int r = survey(&a, start, end, check_owner, check_could_be_armed);
+
+	ASSERT(mm_machine(mm)->ops->rw_is_held(mm_machine(mm), &mm->mmap_lock, true));
+	if (r == 0 && !a.found)
+		r = -EINVAL;
+	if (r == 0)
+		r = vma_isolate(mm, start, end);
+	if (r)
+		return r;
+	for (struct vma *v = vma_first_in(mm, start, end), *next; v; v = next) {
+		next = v->end < end ? vma_first_in(mm, v->end, end) : NULL;
+		if (!vma_is_armed(v))
+			continue;
+		if (vma_missing(v))
+			wake(arg, vma_start(v), v->end);
+		disarm_vma(mm, v);
+	}
+	vma_merge_around(mm, start, end);
+	return 0;
+}
+
+void mm_disarm_all(struct mm *mm, struct vma_uffd *uffd)
+{
+	for (struct vma *v = vma_first_in(mm, 0, TASK_SIZE), *next; v; v = next) {
+		next = vma_next(mm, v);
+		if (v->uffd && (!uffd || v->uffd == uffd))
+			disarm_vma(mm, v);
+	}
+	vma_merge_around(mm, 0, TASK_SIZE);
+}
+
+int mm_abandon(struct mm *mm, va_t start, va_t end)
+{
+	struct vma *v;
+	int r = vma_isolate(mm, start, end);
+
+	if (r)
+		return r;
+	while ((v = vma_first_in(mm, start, end))) {
+		ASSERT(v->backing->in_place);
+		release_place(mm, v);
+	}
+	return 0;
+}
