@@ -170,6 +170,7 @@ static long free_ours(va_t start, va_t end, int advice)
 {
 	struct vma *v = vma_first_in(&engine.mm, start, end);
 
+	mm_clear_poison_locked(&engine.mm, start, end);
 	return vma_missing(v) ? 0 : advise_theirs(start, end, advice);
 }
 
@@ -191,7 +192,7 @@ static long populate(va_t start, va_t end, int advice)
 			if (f == FAULT_INTERRUPTED)
 				return -EINTR;
 			if (f != FAULT_DONE)
-				return f == FAULT_SIGBUS ? -EHWPOISON : f == FAULT_MAPERR ? -ENOMEM : -EFAULT;
+				return f == FAULT_POISON ? -EHWPOISON : f == FAULT_MAPERR ? -ENOMEM : -EFAULT;
 		}
 	}
 	return advise_theirs(start, end, advice);
@@ -249,25 +250,42 @@ static bool grow_in_place(va_t start, va_t old_end, va_t new_end)
 	return true;
 }
 
-/* Moves take the memory out of our hands (no EVENT_REMAP yet): it arrives un-armed, as Linux has it. */
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+/* No EVENT_REMAP yet: what moves arrives un-armed, as Linux has it. A move that fails leaves the old range un-armed too. */
+static long move_locked(va_t old, size_t old_len, size_t new_len, int flags, void *new_addr)
+{
+	va_t old_end = page_up(old + old_len);
+	long r = mm_move_begin(&engine.mm, old, old_end);
+
+	if (r)
+		return r;
+	r = sys6(SYS_mremap, (long)old, (long)old_len, (long)new_len, flags, (long)new_addr, 0);
+	if (!is_error(r) && r != (long)old) /* whatever was at the target is gone */
+		ASSERT(forget_range((va_t)r, page_up((va_t)r + new_len)) == 0);
+	if (mm_move_end(&engine.mm, old, old_end, is_error(r) ? old : (va_t)r, !is_error(r) && (flags & MREMAP_DONTUNMAP)))
+		r = is_error(r) ? r : -ENOMEM;
+	return r;
+}
+
 static long remap_locked(va_t old, size_t old_len, size_t new_len, int flags, void *new_addr)
 {
 	va_t old_end = page_up(old + old_len), new_end = page_up(old + new_len);
-	bool moving = flags & ~MREMAP_MAYMOVE;
-	long r = 0;
+	bool moving = flags & ~MREMAP_MAYMOVE, managed = is_managed(old, old_end);
+	long r;
 
 	if (!moving && new_end <= old_end) {
-		if (new_end < old_end)
-			r = munmap_locked((void *)new_end, old_end - new_end, new_end, old_end);
+		r = new_end < old_end ? munmap_locked((void *)new_end, old_end - new_end, new_end, old_end) : 0;
 		return r ? r : (long)old;
 	}
-	if (!moving && is_managed(old, old_end) && grow_in_place(old, old_end, new_end))
+	if (!moving && managed && grow_in_place(old, old_end, new_end))
 		return (long)old;
-	if (is_managed(old, old_end) && (moving || (flags & MREMAP_MAYMOVE)))
-		r = mm_abandon(&engine.mm, old, old_end);
-	if (r == 0)
-		r = sys6(SYS_mremap, (long)old, (long)old_len, (long)new_len, flags, (long)new_addr, 0);
-	if (!is_error(r) && r != (long)old) /* whatever was at the target is gone */
+	if (managed && (flags & MREMAP_MAYMOVE))
+		return move_locked(old, old_len, new_len, flags, new_addr);
+	r = sys6(SYS_mremap, (long)old, (long)old_len, (long)new_len, flags, (long)new_addr, 0);
+	if (!is_error(r) && r != (long)old)
 		ASSERT(forget_range((va_t)r, page_up((va_t)r + new_len)) == 0);
 	return r;
 }

@@ -68,6 +68,7 @@ enum fault_result {
 	FAULT_MAPERR,	   /* SIGSEGV: nothing the engine manages is there */
 	FAULT_ACCERR,	   /* SIGSEGV: the mapping forbids it */
 	FAULT_SIGBUS,	   /* SIGBUS at the exact address */
+	FAULT_POISON,	   /* the same, because the page is poisoned: EHWPOISON to whoever asked on the program's behalf */
 	FAULT_OOM,
 };
 

@@ -287,16 +287,70 @@ void mm_disarm_all(struct mm *mm, struct vma_uffd *uffd)
 	vma_merge_around(mm, 0, TASK_SIZE);
 }
 
-int mm_abandon(struct mm *mm, va_t start, va_t end)
+int mm_move_begin(struct mm *mm, va_t start, va_t end)
 {
-	struct vma *v;
 	int r = vma_isolate(mm, start, end);
 
 	if (r)
 		return r;
-	while ((v = vma_first_in(mm, start, end))) {
+	vma_for_each_in(v, mm, start, end) {
 		ASSERT(v->backing->in_place);
-		release_place(mm, v);
+		mm_machine(mm)->ops->place_detach(&mm->as, vma_start(v), v->end, v->prot);
 	}
 	return 0;
+}
+
+/* An un-armed vma at the new place, for nothing but the poison in it. */
+static int carry_poison(struct mm *mm, struct vma *v, va_t to)
+{
+	struct machine *m = mm_machine(mm);
+	va_t end = to + (v->end - vma_start(v));
+	struct vma *new_vma;
+	int r;
+
+	if (!pt_walk(mm, vma_start(v), v->end, has_special_span, NULL, NULL))
+		return 0;
+	new_vma = vma_insert(mm, to, end, v->prot, v->backing);
+	r = new_vma ? m->ops->place_attach(&mm->as, to, end, v->prot) : -ENOMEM;
+	for (va_t va = vma_start(v); r == 0 && va < v->end; va += PAGE_SIZE, to += PAGE_SIZE) {
+		pte_t *from = pt_find(mm, va), *slot;
+
+		if (!from || !pte_has_marker(pte_get(mm, from), MARKER_POISON))
+			continue;
+		slot = pt_find_alloc(mm, to);
+		if (!slot)
+			return -ENOMEM;
+		mach_lock(m, pt_lock_of(slot));
+		pte_set(mm, slot, pte_marker(MARKER_POISON));
+		mach_unlock(m, pt_lock_of(slot));
+	}
+	if (new_vma)
+		translations_sync(mm, new_vma, vma_start(new_vma), new_vma->end);
+	return r;
+}
+
+static int clear_entries(struct mm *mm, struct vma *v)
+{
+	return pt_walk(mm, vma_start(v), v->end, clear_span, NULL, NULL);
+}
+
+int mm_move_end(struct mm *mm, va_t start, va_t end, va_t to, bool keep)
+{
+	struct machine *m = mm_machine(mm);
+	int r = 0;
+
+	for (struct vma *v = vma_first_in(mm, start, end), *next; v; v = next) {
+		next = v->end < end ? vma_first_in(mm, v->end, end) : NULL;
+		if (r == 0)
+			r = carry_poison(mm, v, to + (vma_start(v) - start));
+		if (clear_entries(mm, v) == 0 && keep && r == 0)
+			r = m->ops->place_attach(&mm->as, vma_start(v), v->end, v->prot);
+		if (keep && r == 0 && vma_missing(v))
+			r = begin_missing(mm, v);
+		if (!keep)
+			vma_delete(mm, v);
+	}
+	pt_free_range(mm, start, end);
+	vma_merge_around(mm, start, end);
+	return r;
 }

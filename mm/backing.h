@@ -7,10 +7,11 @@
 #include "mm/pgtable.h"
 #include "mm/vma.h"
 
-/* Where the bytes of a fill come from. All zero: zeroes. */
+/* Where the bytes of a fill come from. */
 struct fill_source {
-	va_t src;	  /* the first byte in the calling program; 0: none */
-	const void *page; /* a page of engine memory instead (one page only) */
+	bool zero;	  /* zeroes */
+	const void *page; /* else, when not NULL: a page of engine memory (one page only) */
+	va_t src;	  /* else: the first byte in the calling program */
 };
 
 /* Pages taken out of entries, to be given up after the flush that is owed for them (I6). */

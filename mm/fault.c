@@ -78,7 +78,7 @@ static bool unchanged(struct fault *f, pte_t *slot)
 /* An empty entry of frames memory: the zero page for a read, a zeroed frame for a write. A WP marker's bit is carried. */
 static enum fault_step fault_no_page(struct fault *f, pte_t *slot)
 {
-	const struct fill_source zeroes = {0};
+	const struct fill_source zeroes = {.zero = true};
 	bool wp = vma_wp(f->vma) && pte_uffd_wp(f->orig);
 	pte_t e;
 	unsigned made;
@@ -226,7 +226,7 @@ static enum fault_result fault_once(struct fault *f, bool *again)
 		result = FAULT_MAPERR;
 		break;
 	case CASE_POISON:
-		result = FAULT_SIGBUS;
+		result = FAULT_POISON;
 		break;
 	case CASE_NO_PAGE:
 	case CASE_COW:

@@ -169,6 +169,9 @@ int mm_fill(struct mm *mm, const struct fill_req *req, uint64_t *done)
 			break;
 		r = fetch(&f);
 	} while (r == 0);
+	/* Linux reads the source before it looks at the entry: a bad source wins over an occupied page. */
+	if (r == -EEXIST && req->kind == FILL_COPY && f.at == req->start && fetch(&f))
+		r = -EFAULT;
 	if (f.bounce)
 		m->ops->mem_free(m, f.bounce, PAGE_SIZE);
 	*done = f.at - req->start;

@@ -119,7 +119,7 @@ static int frames_make(struct mm *mm, const struct vma *v, va_t va, unsigned n, 
 {
 	struct machine *m = mm_machine(mm);
 	uint64_t pfn;
-	int r = from->page || !from->src ? 0 : -EFAULT; /* the caller comes back with a page of engine memory */
+	int r = from->page || from->zero ? 0 : -EFAULT; /* the caller comes back with a page of engine memory */
 
 	*made = 0;
 	if (r == 0)

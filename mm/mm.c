@@ -140,6 +140,25 @@ int mm_unmap(struct mm *mm, va_t start, va_t end)
 	return r;
 }
 
+static int clear_poison_span(struct pt_span *s, void *arg)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		if (pte_has_marker(pte_get(s->mm, &s->slots[i]), MARKER_POISON))
+			pte_set(s->mm, &s->slots[i], (pte_t){0});
+	return 0;
+}
+
+void mm_clear_poison_locked(struct mm *mm, va_t start, va_t end)
+{
+	vma_for_each_in(v, mm, start, end) {
+		va_t from = max_u64(start, vma_start(v)), to = min_u64(end, v->end);
+		int r = pt_walk(mm, from, to, clear_poison_span, NULL, NULL);
+
+		ASSERT(r == 0);
+		translations_sync(mm, v, from, to);
+	}
+}
+
 int mm_dontneed_locked(struct mm *mm, va_t start, va_t end)
 {
 	va_t covered = start;

@@ -121,6 +121,9 @@ int mm_protect(struct mm *mm, va_t start, va_t end, unsigned prot);
 /* Zap the pages of [start, end): MADV_DONTNEED. -ENOMEM: holes (all else was zapped, as Linux does). */
 int mm_dontneed(struct mm *mm, va_t start, va_t end);
 
+/* MADV_FREE's part of the engine: poison in [start, end) is gone. mmap_lock held for writing. */
+void mm_clear_poison_locked(struct mm *mm, va_t start, va_t end);
+
 /* The same three with mmap_lock held for writing. */
 int mm_unmap_locked(struct mm *mm, va_t start, va_t end);
 int mm_protect_locked(struct mm *mm, va_t start, va_t end, unsigned prot);
@@ -158,10 +161,14 @@ int mm_disarm(struct mm *mm, va_t start, va_t end, struct vma_uffd *uffd, void (
 /* Disarm every vma of uffd (release). NULL: of every context (a forked child). mmap_lock held for writing. */
 void mm_disarm_all(struct mm *mm, struct vma_uffd *uffd);
 /*
- * The program moves [start, end) elsewhere without EVENT_REMAP: nothing there is armed any more, poison is lost, and the
- * host is in line. -ENOMEM: a vma could not be split. mmap_lock held for writing.
+ * mremap without EVENT_REMAP, around the host's own move. mmap_lock held for writing.
+ *
+ * mm_move_begin: every page of [start, end) is open to the host; the entries still stand. -ENOMEM: a vma could not be
+ * split. mm_move_end: what was there is forgotten, and its poison stands at `to` (trap 20), which is not armed. With
+ * keep the old range stays mapped and armed, and is empty (MREMAP_DONTUNMAP).
  */
-int mm_abandon(struct mm *mm, va_t start, va_t end);
+int mm_move_begin(struct mm *mm, va_t start, va_t end);
+int mm_move_end(struct mm *mm, va_t start, va_t end, va_t to, bool keep);
 
 enum fill_kind { FILL_COPY, FILL_ZERO, FILL_POISON };
 

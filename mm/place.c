@@ -27,7 +27,9 @@ static int place_make(struct mm *mm, const struct vma *v, va_t va, unsigned n, c
 {
 	if (from->page)
 		return write_pages(mm, v, va, 1, (va_t)(uintptr_t)from->page, first, made);
-	return write_pages(mm, v, va, n, from->src, first, made);
+	if (!from->zero && !from->src)
+		return -EFAULT; /* a source at address 0: nothing is there */
+	return write_pages(mm, v, va, n, from->zero ? 0 : from->src, first, made);
 }
 
 static int place_make_zero(struct mm *mm, const struct vma *v, va_t va, unsigned n, pte_t *first, unsigned *made)

@@ -293,8 +293,24 @@ uint64_t resolve_range(struct mm *mm, struct vma *v, va_t start, va_t end, bool 
 
 /* ---- the ioctl's work --------------------------------------------------------------------------------------------- */
 
+static int stop_at_mapping(void *arg, const struct mach_place *p)
+{
+	return 1;
+}
+
+/* Memory of the program that was never armed is a mapping without WP too; only a true hole is passed over. */
+static int wp_gap(struct mm *mm, va_t start, va_t end)
+{
+	struct machine *m = mm_machine(mm);
+
+	if (start >= end || !m->ops->place_query)
+		return 0;
+	return m->ops->place_query(&mm->as, start, end, stop_at_mapping, NULL) ? -ENOENT : 0;
+}
+
 static int wp_range_locked(struct mm *mm, va_t start, va_t end, bool protect, const uint32_t *changing, uint64_t *changed)
 {
+	va_t covered = start;
 	int r = 0;
 
 	if (mach_load32(mm_machine(mm), changing))
@@ -304,8 +320,10 @@ static int wp_range_locked(struct mm *mm, va_t start, va_t end, bool protect, co
 	vma_for_each_in(v, mm, start, end) {
 		va_t from = max_u64(start, vma_start(v)), to = min_u64(end, v->end);
 
-		if (!vma_wp(v))
+		r = wp_gap(mm, covered, from);
+		if (r || !vma_wp(v))
 			return -ENOENT; /* earlier vmas stay changed, as on Linux */
+		covered = to;
 		if (protect)
 			r = protect_vma(mm, v, from, to, changed);
 		else
@@ -313,7 +331,7 @@ static int wp_range_locked(struct mm *mm, va_t start, va_t end, bool protect, co
 		if (r)
 			return r;
 	}
-	return 0;
+	return wp_gap(mm, covered, end);
 }
 
 int mm_wp_range(struct mm *mm, va_t start, va_t end, bool protect, const uint32_t *changing, uint64_t *changed)

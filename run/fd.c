@@ -19,6 +19,8 @@
 #define IOC_NEW ((unsigned long)USERFAULTFD_IOC_NEW)
 #define DEV_PATH "/dev/userfaultfd"
 
+static bool has_device; /* once /dev/userfaultfd was opened */
+
 static int note_uffd(int fd)
 {
 	if (fd >= 0)
@@ -35,6 +37,27 @@ int run_userfaultfd(int flags)
 	return note_uffd(fl_userfaultfd(flags));
 }
 
+/*
+ * Is fd one of the engine's device nodes? They are no userfaultfds, but the engine knows them by number and must hear
+ * of their copies and closes. fl_watch is the question that has no effect on them.
+ */
+static bool is_device(int fd)
+{
+	int saved = errno;
+	bool yes;
+
+	if (likely(!__atomic_load_n(&has_device, __ATOMIC_RELAXED)) || fl_is_uffd(fd))
+		return false;
+	yes = fl_watch(fd) == 0;
+	errno = saved;
+	return yes;
+}
+
+static bool is_ours(int fd)
+{
+	return unlikely(fl_is_uffd(fd)) || is_device(fd);
+}
+
 /* ---- open ----------------------------------------------------------------------------------------------------- */
 
 /*
@@ -49,7 +72,8 @@ static int or_device(int fd, const char *path, int flags)
 		return fd;
 	if (fd >= 0)
 		next()->close(fd);
-	return note_uffd(fl_open_dev(flags));
+	__atomic_store_n(&has_device, true, __ATOMIC_RELAXED);
+	return fl_open_dev(flags);
 }
 
 int run_open(const char *path, int flags, mode_t mode)
@@ -78,7 +102,7 @@ static int bad_fd(void)
 
 int run_close(int fd)
 {
-	if (unlikely(fl_is_uffd(fd)))
+	if (is_ours(fd))
 		return fl_close(fd);
 	if (unlikely(fl_fd_is_private(fd)))
 		return bad_fd();
@@ -111,16 +135,16 @@ int run_close_range(unsigned first, unsigned last, int flags)
 		return next()->close_range(first, last, flags);
 	top = highest_fd(last);
 	for (unsigned fd = first; fd <= top; fd++) {
-		bool is_uffd = fl_is_uffd((int)fd);
+		bool ours = is_ours((int)fd);
 
-		if (likely(!is_uffd && !fl_fd_is_private((int)fd)))
+		if (likely(!ours && !fl_fd_is_private((int)fd)))
 			continue;
 		if (fd > from && close_run(from, fd - 1, flags))
 			return -1;
 		from = fd + 1;
-		if (is_uffd && (flags & CLOSE_RANGE_CLOEXEC))
+		if (ours && (flags & CLOSE_RANGE_CLOEXEC))
 			fl_fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-		else if (is_uffd)
+		else if (ours)
 			fl_close((int)fd);
 	}
 	return close_run(from, last, flags);
@@ -135,38 +159,32 @@ void run_closefrom(int low)
 
 int run_dup(int fd)
 {
-	return unlikely(fl_is_uffd(fd)) ? fl_dup(fd) : next()->dup(fd);
+	return is_ours(fd) ? fl_dup(fd) : next()->dup(fd);
 }
 
-/* Neither descriptor is ours, so the real call will do. */
+/* Neither descriptor is the engine's in any way, so the real call will do. fl_dup3 makes room when `to` is private. */
 static bool dup_is_plain(int fd, int to)
 {
-	return likely(!fl_is_uffd(fd) && !fl_is_uffd(to) && !fl_fd_is_private(to));
+	return likely(!is_ours(fd) && !is_ours(to) && !fl_fd_is_private(to));
 }
 
 int run_dup2(int fd, int to)
 {
-	if (dup_is_plain(fd, to))
+	if (dup_is_plain(fd, to) || fd == to)
 		return next()->dup2(fd, to);
-	if (fl_fd_is_private(to))
-		return bad_fd();
-	if (fd == to)
-		return fd;
 	return fl_dup3(fd, to, 0);
 }
 
 int run_dup3(int fd, int to, int flags)
 {
-	if (dup_is_plain(fd, to))
-		return next()->dup3(fd, to, flags);
-	return fl_fd_is_private(to) ? bad_fd() : fl_dup3(fd, to, flags);
+	return dup_is_plain(fd, to) ? next()->dup3(fd, to, flags) : fl_dup3(fd, to, flags);
 }
 
 int run_fcntl(int fd, int cmd, unsigned long arg)
 {
 	int ret;
 
-	if (unlikely(fl_is_uffd(fd)))
+	if (is_ours(fd))
 		return fl_fcntl(fd, cmd, arg);
 	ret = next()->fcntl(fd, cmd, arg);
 	return (int)run_done(ret, SYS_fcntl, fd, cmd, (long)arg, 0, 0, 0);
@@ -174,24 +192,14 @@ int run_fcntl(int fd, int cmd, unsigned long arg)
 
 /* ---- the rest ----------------------------------------------------------------------------------------------------- */
 
-/* USERFAULTFD_IOC_NEW is asked of the engine first, which knows its device descriptors; others answer EBADF. */
-static int ioctl_new(int fd, unsigned long flags)
-{
-	int ret = note_uffd(fl_ioctl(fd, IOC_NEW, (void *)flags));
-
-	if (ret == -1 && errno == EBADF && !fl_is_uffd(fd))
-		return next()->ioctl(fd, IOC_NEW, flags);
-	return ret;
-}
-
 int run_ioctl(int fd, unsigned long req, unsigned long arg)
 {
 	int ret;
 
-	if (unlikely(req == IOC_NEW))
-		return ioctl_new(fd, arg);
 	if (unlikely(fl_is_uffd(fd)))
 		return fl_ioctl(fd, req, (void *)arg);
+	if (is_device(fd))
+		return req == IOC_NEW ? note_uffd(fl_ioctl(fd, req, (void *)arg)) : fl_ioctl(fd, req, (void *)arg);
 	ret = next()->ioctl(fd, req, arg);
 	return (int)run_done(ret, SYS_ioctl, fd, (long)req, (long)arg, 0, 0, 0);
 }
@@ -206,12 +214,25 @@ off_t run_lseek(int fd, off_t off, int whence)
 	return -1;
 }
 
+/*
+ * The real descriptor is an eventfd, which epoll finds writable at any time; a userfaultfd never is. fl_watch comes
+ * first, so that what waits now is reported too.
+ */
+static int epoll_ctl_uffd(int ep, int op, int fd, const struct epoll_event *ev)
+{
+	struct epoll_event copy = *ev;
+
+	copy.events &= ~(uint32_t)(EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
+	fl_watch(fd);
+	return next()->epoll_ctl(ep, op, fd, &copy);
+}
+
 int run_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
 {
 	int ret;
 
-	if (unlikely(fl_is_uffd(fd)) && op != EPOLL_CTL_DEL)
-		fl_watch(fd);
+	if (unlikely(fl_is_uffd(fd)) && op != EPOLL_CTL_DEL && ev && run_is_readable(ev, sizeof(*ev)))
+		return epoll_ctl_uffd(ep, op, fd, ev);
 	ret = next()->epoll_ctl(ep, op, fd, ev);
 	return (int)run_done(ret, SYS_epoll_ctl, ep, op, fd, (long)ev, 0, 0);
 }

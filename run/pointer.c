@@ -83,11 +83,6 @@ int run_uname(struct utsname *u)
 	return (int)run_done(next()->uname(u), SYS_uname, (long)u, 0, 0, 0, 0, 0);
 }
 
-ssize_t run_getrandom(void *buf, size_t n, unsigned flags)
-{
-	return run_done_io(next()->getrandom(buf, n, flags), (long)n, SYS_getrandom, (long)buf, (long)n, flags, 0);
-}
-
 int run_nanosleep(const struct timespec *req, struct timespec *rem)
 {
 	return (int)run_done(next()->nanosleep(req, rem), SYS_nanosleep, (long)req, (long)rem, 0, 0, 0, 0);
@@ -109,12 +104,18 @@ int run_clock_nanosleep(clockid_t id, int flags, const struct timespec *req, str
 	return err;
 }
 
-/* ---- calls that lose what they cannot deliver: their results' pages come first ------------------------------------- */
+/* ---- calls that lose what they cannot deliver, or use the whole buffer: its pages come first ------------------------------------- */
 
 static inline void before(long nr, long a, long b, long c, long d)
 {
 	if (unlikely(fl_is_active()))
 		run_prefault(nr, (long[6]){a, b, c, d});
+}
+
+ssize_t run_getrandom(void *buf, size_t n, unsigned flags)
+{
+	before(SYS_getrandom, (long)buf, (long)n, flags, 0);
+	return next()->getrandom(buf, n, flags);
 }
 
 int run_accept(int fd, struct sockaddr *sa, socklen_t *len)

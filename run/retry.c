@@ -7,7 +7,8 @@
  * One table says which arguments of a call are pointers, which way they go and how long they are. Three kinds of call:
  *  - most can simply be made again after EFAULT, because the failed attempt changed nothing;
  *  - a transfer may come back short: the rest is transferred by further calls;
- *  - a few lose what they would have delivered (a datagram, a child's status): their buffers are made accessible first.
+ *  - a few lose what they would have delivered (a datagram, a child's status), or use all of their buffer in any case:
+ *    it is made accessible first.
  */
 #include "run/run.h"
 #include <limits.h>
@@ -37,7 +38,13 @@ struct ptr_arg {
 	uint16_t size;
 };
 
-enum { TRANSFER = 1, LOSSY = 2, POSITIONED = 4, SENDS = 8 };
+enum {
+	TRANSFER = 1,	/* may come back short */
+	POSITIONED = 2, /* a transfer at an offset */
+	SENDS = 4,	/* a transfer out of memory */
+	FIRST = 8,	/* its buffers are made accessible first: it uses all of them, or loses what it cannot store */
+	FIRST_IF = 16,	/* the same, if the descriptor in argument 0 is of a kind that loses */
+};
 
 struct sys_desc {
 	uint8_t flags;
@@ -61,7 +68,7 @@ struct sys_desc {
 #define INT sizeof(int)
 
 static const struct sys_desc table[] = {
-	[SYS_read] = {TRANSFER | LOSSY, {OUT_ARG(1, 2)}},
+	[SYS_read] = {TRANSFER | FIRST_IF, {OUT_ARG(1, 2)}},
 	[SYS_write] = {TRANSFER | SENDS, {IN_ARG(1, 2)}},
 	[SYS_pread64] = {TRANSFER | POSITIONED, {OUT_ARG(1, 2)}},
 	[SYS_pwrite64] = {TRANSFER | POSITIONED | SENDS, {IN_ARG(1, 2)}},
@@ -78,12 +85,12 @@ static const struct sys_desc table[] = {
 	[SYS_copy_file_range] = {0, {OUT(1, sizeof(off_t)), OUT(3, sizeof(off_t))}},
 	[SYS_splice] = {0, {OUT(1, sizeof(off_t)), OUT(3, sizeof(off_t))}},
 
-	[SYS_recvfrom] = {LOSSY, {OUT_ARG(1, 2), OUT(5, INT), OUT_SOCK(4, 5)}},
+	[SYS_recvfrom] = {FIRST_IF, {OUT_ARG(1, 2), OUT(5, INT), OUT_SOCK(4, 5)}},
 	[SYS_sendto] = {0, {IN_ARG(1, 2), IN_ARG(4, 5)}},
-	[SYS_recvmsg] = {LOSSY, {MSG(1, true)}},
+	[SYS_recvmsg] = {FIRST_IF, {MSG(1, true)}},
 	[SYS_sendmsg] = {0, {MSG(1, false)}},
-	[SYS_accept] = {LOSSY, {OUT(2, INT), OUT_SOCK(1, 2)}},
-	[SYS_accept4] = {LOSSY, {OUT(2, INT), OUT_SOCK(1, 2)}},
+	[SYS_accept] = {FIRST, {OUT(2, INT), OUT_SOCK(1, 2)}},
+	[SYS_accept4] = {FIRST, {OUT(2, INT), OUT_SOCK(1, 2)}},
 	[SYS_getsockname] = {0, {OUT(2, INT), OUT_SOCK(1, 2)}},
 	[SYS_getpeername] = {0, {OUT(2, INT), OUT_SOCK(1, 2)}},
 	[SYS_bind] = {0, {IN_ARG(1, 2)}},
@@ -142,13 +149,13 @@ static const struct sys_desc table[] = {
 	[SYS_timerfd_gettime] = {0, {OUT(1, 2 * TS)}},
 	[SYS_setitimer] = {0, {IN(1, 2 * TS), OUT(2, 2 * TS)}},
 	[SYS_futex] = {0, {OUT(0, INT), IN(3, TS), OUT(4, INT)}},
-	[SYS_getrandom] = {0, {OUT_ARG(0, 1)}},
+	[SYS_getrandom] = {FIRST, {OUT_ARG(0, 1)}},
 	[SYS_uname] = {0, {OUT(0, sizeof(struct utsname))}},
 	[SYS_getrusage] = {0, {OUT(1, sizeof(struct rusage))}},
 	[SYS_getrlimit] = {0, {OUT(1, sizeof(struct rlimit))}},
 	[SYS_prlimit64] = {0, {IN(2, sizeof(struct rlimit)), OUT(3, sizeof(struct rlimit))}},
-	[SYS_wait4] = {LOSSY, {OUT(1, INT), OUT(3, sizeof(struct rusage))}},
-	[SYS_waitid] = {LOSSY, {OUT(2, sizeof(siginfo_t)), OUT(4, sizeof(struct rusage))}},
+	[SYS_wait4] = {FIRST, {OUT(1, INT), OUT(3, sizeof(struct rusage))}},
+	[SYS_waitid] = {FIRST, {OUT(2, sizeof(siginfo_t)), OUT(4, sizeof(struct rusage))}},
 	[SYS_sched_setaffinity] = {0, {IN_ARG(2, 1)}},
 	[SYS_sched_getaffinity] = {0, {OUT_ARG(2, 1)}},
 };
@@ -445,9 +452,9 @@ void run_prefault(long nr, const long a[6])
 	const struct sys_desc *d = desc_of(nr);
 	int saved = errno;
 
-	if (!d || !(d->flags & LOSSY))
+	if (!d || !(d->flags & (FIRST | FIRST_IF)))
 		return;
-	if (nr != SYS_wait4 && nr != SYS_waitid && nr != SYS_accept && nr != SYS_accept4 && !read_loses(a[0]))
+	if ((d->flags & FIRST_IF) && !read_loses(a[0]))
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(d->p) && d->p[i].kind != LEN_NONE; i++)
 		while (reach_arg(&d->p[i], a))

@@ -190,6 +190,9 @@ static bool take_fd(long nr, const long a[6], long *ret)
 	case SYS_close_range:
 		*ret = run_close_range((unsigned)a[0], (unsigned)a[1], (int)a[2]);
 		return true;
+	case SYS_dup:
+		*ret = run_dup((int)a[0]);
+		return true;
 	case SYS_dup2:
 		*ret = run_dup2((int)a[0], (int)a[1]);
 		return true;
@@ -222,9 +225,6 @@ static bool take_uffd(long nr, const long a[6], long *ret)
 	case SYS_readv:
 		*ret = fl_readv((int)a[0], (void *)a[1], (int)a[2]);
 		return true;
-	case SYS_dup:
-		*ret = fl_dup((int)a[0]);
-		return true;
 	case SYS_fcntl:
 		*ret = fl_fcntl((int)a[0], (int)a[1], (unsigned long)a[2]);
 		return true;
@@ -256,7 +256,7 @@ static bool take_poll(long nr, const long a[6], long *ret)
 	case SYS_select:
 		if (!run_set_has_uffd((int)a[0], r, w, e))
 			return false;
-		*ret = fl_select((int)a[0], r, w, e, (void *)a[4]);
+		*ret = run_select((int)a[0], r, w, e, (void *)a[4]);
 		return true;
 	default: /* pselect6: the mask is behind a pointer to a pointer */
 		if (!run_set_has_uffd((int)a[0], r, w, e))
@@ -277,7 +277,7 @@ static const uint8_t takers[] = {
 	[SYS_dup3] = TAKE_FD, [SYS_open] = TAKE_FD, [SYS_openat] = TAKE_FD, [SYS_epoll_ctl] = TAKE_FD,
 	[SYS_read] = TAKE_UFFD, [SYS_readv] = TAKE_UFFD, [SYS_write] = TAKE_UFFD, [SYS_writev] = TAKE_UFFD,
 	[SYS_pread64] = TAKE_UFFD, [SYS_pwrite64] = TAKE_UFFD, [SYS_preadv] = TAKE_UFFD, [SYS_pwritev] = TAKE_UFFD,
-	[SYS_dup] = TAKE_UFFD, [SYS_fcntl] = TAKE_UFFD, [SYS_lseek] = TAKE_UFFD,
+	[SYS_dup] = TAKE_FD, [SYS_fcntl] = TAKE_UFFD, [SYS_lseek] = TAKE_UFFD,
 	[SYS_poll] = TAKE_POLL, [SYS_ppoll] = TAKE_POLL, [SYS_select] = TAKE_POLL, [SYS_pselect6] = TAKE_POLL,
 	[SYS_mmap] = TAKE_MAP, [SYS_munmap] = TAKE_MAP, [SYS_mprotect] = TAKE_MAP, [SYS_madvise] = TAKE_MAP,
 	[SYS_mremap] = TAKE_MAP,

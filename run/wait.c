@@ -148,12 +148,33 @@ static int select_by_poll(int n, fd_set *r, fd_set *w, fd_set *e, const struct t
 	return ret;
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec ts = {0, 0};
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Not by the kernel's select: to it the descriptor is an eventfd, which is always writable. Linux counts tv down. */
 int run_select(int n, fd_set *r, fd_set *w, fd_set *e, struct timeval *tv)
 {
+	struct timespec ts;
+	int64_t end, left;
+	int ret;
+
 	if (likely(!run_set_has_uffd(n, r, w, e)))
 		return next()->select(n, r, w, e, tv);
 	pthread_testcancel();
-	return fl_select(n, r, w, e, tv);
+	if (!tv)
+		return select_by_poll(n, r, w, e, NULL, NULL);
+	ts = (struct timespec){tv->tv_sec + tv->tv_usec / 1000000, tv->tv_usec % 1000000 * 1000};
+	end = now_ns() + ts.tv_sec * 1000000000 + ts.tv_nsec;
+	ret = select_by_poll(n, r, w, e, &ts, NULL);
+	left = end - now_ns();
+	left = left > 0 ? left : 0;
+	*tv = (struct timeval){left / 1000000000, left % 1000000000 / 1000};
+	return ret;
 }
 
 int run_pselect(int n, fd_set *r, fd_set *w, fd_set *e, const struct timespec *ts, const sigset_t *mask)

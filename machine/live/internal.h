@@ -34,6 +34,8 @@ int live_query(va_t start, va_t end, int (*fn)(void *arg, const struct mach_plac
 int live_scan(va_t start, va_t end, mach_run_fn fn, void *arg);
 uint64_t live_max_map_count(void);
 extern bool live_has_guards;
+/* Does the host's mapping at va permit the access, FAULT_* flags? */
+bool live_host_permits(va_t va, unsigned flags);
 
 /* tlb.c */
 int live_as_create(struct machine *m, struct mach_as *as);

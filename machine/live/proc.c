@@ -295,6 +295,19 @@ int live_query(va_t start, va_t end, int (*fn)(void *arg, const struct mach_plac
 	return has_query ? query_by_ioctl(start, end, fn, arg) : query_by_text(start, end, fn, arg);
 }
 
+static int permits(void *arg, const struct mach_place *p)
+{
+	unsigned flags = *(unsigned *)arg;
+	unsigned want = flags & FAULT_WRITE ? MACH_PROT_W : flags & FAULT_EXEC ? MACH_PROT_X : MACH_PROT_NONE;
+
+	return p->prot != MACH_PROT_NONE && (p->prot & want) == want;
+}
+
+bool live_host_permits(va_t va, unsigned flags)
+{
+	return live_query(page_down(va), page_down(va) + PAGE_SIZE, permits, &flags) == 1;
+}
+
 /* ---- what this kernel can do: behaviour is probed, not versions -------------------------------------------------------------- */
 
 uint64_t live_max_map_count(void)

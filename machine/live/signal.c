@@ -246,12 +246,37 @@ static void answer(enum fault_result result, siginfo_t *info, ucontext_t *uc)
 		deliver_fault(SIGSEGV, info, uc, true);
 		return;
 	case FAULT_SIGBUS:
+	case FAULT_POISON:
 	case FAULT_OOM:
 		info->si_signo = SIGBUS;
 		info->si_code = BUS_ADRERR;
 		deliver_fault(SIGBUS, info, uc, false);
 		return;
 	}
+}
+
+/*
+ * Nothing the engine manages is there, yet the program may have faulted on something that was managed a moment ago (a
+ * close or unregister came in between). If the host allows the access now, let it be made again, once: a second
+ * fault of the same instruction at the same address is the program's own.
+ */
+static bool try_again(va_t va, unsigned flags, const ucontext_t *uc)
+{
+	static struct {
+		uint32_t tid;
+		va_t va;
+		uintptr_t pc;
+	} last[16], *l;
+	uintptr_t pc = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+	uint32_t tid = my_tid();
+	bool again;
+
+	l = &last[tid % ARRAY_LEN(last)];
+	again = !(l->tid == tid && l->va == va && l->pc == pc) && live_host_permits(va, flags);
+	l->tid = again ? tid : 0;
+	l->va = va;
+	l->pc = pc;
+	return again;
 }
 
 static void on_segv(int sig, siginfo_t *info, void *ucv)
@@ -269,6 +294,8 @@ static void on_segv(int sig, siginfo_t *info, void *ucv)
 		return;
 	start = hooks.fault_done ? live_now_ns(NULL) : 0;
 	result = faults_go_to->up->fault(faults_go_to, va, access_flags(uc) | FAULT_USER);
+	if (result == FAULT_MAPERR && try_again(va, access_flags(uc), uc))
+		result = FAULT_DONE;
 	if (hooks.fault_done)
 		hooks.fault_done(result, live_now_ns(NULL) - start);
 	answer(result, info, uc);

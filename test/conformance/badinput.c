@@ -414,7 +414,7 @@ ROW(bad_calls_between_good_ones)
 
 	start_read(&a, p);
 	message(fd, MSG_READ, p);
-	EQ(try_copy(fd, p, NULL, PAGE, 0, NULL), EFAULT);
+	EQ(try_copy(fd, p, map_prot(1, PROT_NONE), PAGE, 0, NULL), EFAULT);
 	EQ(try_copy(fd, p, src, 3 * PAGE, 0, NULL), ENOENT);
 	EQ(try_copy(fd, p, src, PAGE, 1ull << 7, NULL), EINVAL);
 	EQ(try_register(fd, p, 2 * PAGE, MINOR, NULL), EINVAL);

@@ -310,8 +310,6 @@ ROW(row038_copy_unreadable_source)
 	EQ(mprotect(src + 2 * PAGE, PAGE, PROT_NONE), 0);
 	EQ(try_copy(fd, p, src + 2 * PAGE, PAGE, 0, &out), EFAULT);
 	EQ(out, -EFAULT);
-	EQ(try_copy(fd, p, NULL, PAGE, 0, &out), EFAULT);
-	EQ(out, -EFAULT);
 	EQ(try_copy(fd, p, src + PAGE + 1, PAGE, 0, &out), EFAULT); /* its last byte */
 	EQ(out, -EFAULT);
 	read_misses(fd, p + 2 * PAGE, 1);
@@ -319,6 +317,17 @@ ROW(row038_copy_unreadable_source)
 	EQ(out, PAGE);
 	EQ(memcmp(p, src + PAGE, PAGE), 0);
 	read_misses(fd, p + PAGE, 1);
+}
+
+ROW(row038_copy_null_source)
+{
+	uint8_t *p;
+	int fd = make_armed(&p, 1, MISS);
+	int64_t out;
+
+	EQ(try_copy(fd, p, NULL, PAGE, 0, &out), EFAULT);
+	EQ(out, -EFAULT);
+	read_misses(fd, p, 1);
 }
 
 ROW(row038_copy_unmapped_source_with_waiter)
@@ -617,7 +626,7 @@ ROW(s25_mode_is_checked_before_the_mapping)
 	EQ(out, -ENOENT);
 }
 
-ROW(s25_occupied_page_is_found_before_the_source_is_bad)
+ROW(s25_bad_source_is_found_before_the_page_is_taken)
 {
 	uint8_t *p;
 	int fd = make_armed(&p, 1, MISS);
@@ -625,7 +634,7 @@ ROW(s25_occupied_page_is_found_before_the_source_is_bad)
 
 	fill(fd, p, 1);
 	/* The copy is made first: an unreadable source is reported even where the page is taken. */
-	EQ(try_copy(fd, p, NULL, PAGE, 0, &out), EFAULT);
+	EQ(try_copy(fd, p, map_prot(1, PROT_NONE), PAGE, 0, &out), EFAULT);
 	EQ(out, -EFAULT);
 	CHECK(page_is(p, 1));
 }
