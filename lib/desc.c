@@ -317,8 +317,13 @@ void desc_readiness(struct uffd_ctx *ctx)
 
 void desc_watch(struct desc *d)
 {
-	__atomic_store_n(&d->watched, 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&d->watched, 1, __ATOMIC_SEQ_CST);
 	bring_up_to_date(d);
+}
+
+void desc_unwatch(struct desc *d)
+{
+	__atomic_fetch_sub(&d->watched, 1, __ATOMIC_SEQ_CST);
 }
 
 int fl_watch(int fd)

@@ -39,7 +39,7 @@ struct desc {
 	struct uffd_ctx *ctx; /* C: NULL: /dev/userfaultfd */
 	int event_fd;	      /* a descriptor of the eventfd, any of its numbers */
 	uint32_t nonblock;    /* A: the file status flag, shared by all duplicates */
-	uint32_t watched;     /* A: somebody waits on it in the kernel */
+	uint32_t watched;     /* A: how many wait on it in the kernel; epoll never stops */
 	struct mach_lock ready_lock;
 	bool signalled;	      /* ready_lock: the eventfd's count is not zero */
 };
@@ -50,8 +50,9 @@ int desc_new_uffd(int flags);
 /* The open file behind fd with a reference, or NULL. Drop it with desc_put. */
 struct desc *desc_get(int fd);
 void desc_put(struct desc *d);
-/* Make the kernel's idea of readiness true; from now on it is kept so. */
+/* Make the kernel's idea of readiness true, and keep it so until desc_unwatch. */
 void desc_watch(struct desc *d);
+void desc_unwatch(struct desc *d);
 void desc_locks_take(void);
 void desc_locks_drop(void);
 void desc_readiness(struct uffd_ctx *ctx);

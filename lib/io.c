@@ -147,7 +147,10 @@ static int correct_revents(struct pollfd *fds, nfds_t n)
 	return ready;
 }
 
-static bool any_ready(struct pollfd *fds, nfds_t n, bool watch)
+enum watch { WATCH_NOT, WATCH_BEGIN, WATCH_END };
+
+/* Is one of ours ready? Begin and end: the kernel is about to wait on them, or has done so. */
+static bool any_ready(struct pollfd *fds, nfds_t n, enum watch watch)
 {
 	bool ready = false;
 
@@ -155,14 +158,34 @@ static bool any_ready(struct pollfd *fds, nfds_t n, bool watch)
 		struct desc *d = desc_get(fds[i].fd);
 
 		if (d && d->ctx) {
-			if (watch)
+			if (watch == WATCH_BEGIN)
 				desc_watch(d);
+			else if (watch == WATCH_END)
+				desc_unwatch(d);
 			ready |= ready_now(d, fds[i].events) != 0;
 		}
 		if (d)
 			desc_put(d);
 	}
 	return ready;
+}
+
+/* The usual monitor waits for faults on one of ours and for "stop" on something else: spin a little for a fault first. */
+static void spin_for_message(struct pollfd *fds, nfds_t n)
+{
+	struct desc *d = NULL;
+
+	for (nfds_t i = 0; i < n && !d; i++) {
+		d = desc_get(fds[i].fd);
+		if (d && !d->ctx) {
+			desc_put(d);
+			d = NULL;
+		}
+	}
+	if (!d)
+		return;
+	(void)uffd_wait_readable(d->ctx, mach_load32(engine.m, &d->ctx->arrivals), 0);
+	desc_put(d);
 }
 
 /* A mixture: the kernel waits, our descriptors' readiness is kept up to date for it. */
@@ -172,10 +195,15 @@ static int poll_many(struct pollfd *fds, nfds_t n, const struct timespec *timeou
 	int r;
 
 	do {
-		r = fl_libc.ppoll(fds, n, any_ready(fds, n, true) ? &none : timeout, mask);
+		bool waits = !timeout || timeout->tv_sec || timeout->tv_nsec;
+
+		if (waits && !any_ready(fds, n, WATCH_NOT))
+			spin_for_message(fds, n);
+		r = fl_libc.ppoll(fds, n, any_ready(fds, n, WATCH_BEGIN) ? &none : timeout, mask);
+		any_ready(fds, n, WATCH_END);
 		if (r < 0)
 			return -errno;
-		if (r == 0 && !any_ready(fds, n, false))
+		if (r == 0 && !any_ready(fds, n, WATCH_NOT))
 			return 0;
 		r = correct_revents(fds, n);
 	} while (r == 0 && !timeout); /* another reader was faster: wait on */

@@ -13,10 +13,10 @@ struct engine engine;
 struct fl_libc fl_libc = {.sigaction = sigaction, .poll = poll, .ppoll = ppoll, .fork = fork};
 static struct mach_lock start_lock;
 
-static void before_handler(uint32_t tid)
+static void before_handler(uintptr_t sp)
 {
 	if (!uffd_is_quiet(&engine.uffds))
-		uffd_cancel_thread(&engine.uffds, tid);
+		uffd_cancel_frame(&engine.uffds, sp);
 }
 
 static int call_sigaction(int sig, const struct sigaction *act, struct sigaction *old)

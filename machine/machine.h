@@ -136,9 +136,9 @@ struct machine_ops {
 
 	/* -- waiting ------------------------------------------------------------------------------------------ */
 	/*
-	 * Sleep while *word == expect, at most timeout_ns (negative: for ever). 0: woken or the word differed; may be
-	 * spurious. -EINTR: a signal handler of the program ran. -ETIMEDOUT. No locks. Point: yes (QUEUE word, read).
-	 * live: spins adaptively before it sleeps.
+	 * Sleep while *word == expect, at most timeout_ns (negative: for ever; 0: not at all, but live may spin a little).
+	 * 0: woken or the word differed; may be spurious. -EINTR: a signal handler of the program ran. -ETIMEDOUT. No
+	 * locks. Point: yes (QUEUE word, read). live: spins adaptively before it sleeps.
 	 */
 	int (*wait)(struct machine *m, uint32_t *word, uint32_t expect, enum mach_wait_kind kind, int64_t timeout_ns);
 	/* Wake up to n sleepers of word. The caller changed *word before. Best after unlocking. Point: yes (QUEUE). */

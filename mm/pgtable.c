@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where tables live: blocks of 64 KiB, aligned to their size. The first page of a block holds the descriptors (lock,
- * count of used entries) of the 15 tables that follow, so a slot's descriptor is found from its address alone.
+ * Tables: allocation from blocks, the walk down, spans for callbacks, freeing.
  */
 #include "mm/pgtable.h"
 
@@ -9,52 +8,27 @@
 
 #include <errno.h>
 
-#define BLOCK_SIZE ((uint64_t)65536)
-#define BLOCK_TABLES 15
-
-struct pt_table {
-	struct mach_lock ptl;
-	uint32_t used; /* p: entries that are not none */
-	struct pt_table *next_free;
-	pte_t *slots;
-};
-
-struct pt_block {
-	struct pt_block *next;
-	struct pt_table table[BLOCK_TABLES];
-};
-
-_Static_assert(sizeof(struct pt_block) <= 4096, "descriptors fit the first page");
-
-static struct pt_table *table_of(const pte_t *slot)
-{
-	uintptr_t at = (uintptr_t)slot;
-	struct pt_block *block = (struct pt_block *)(at & ~(BLOCK_SIZE - 1));
-
-	return &block->table[((at >> PAGE_SHIFT) & (BLOCK_TABLES)) - 1];
-}
-
 struct mach_lock *pt_lock_of(const pte_t *slot)
 {
-	return &table_of(slot)->ptl;
+	return &pt_table_of(slot)->ptl;
 }
 
 unsigned pt_used(const pte_t *slot)
 {
-	return table_of(slot)->used;
+	return pt_table_of(slot)->used;
 }
 
 static bool add_block(struct mm *mm)
 {
 	struct machine *m = mm_machine(mm);
-	struct pt_block *block = m->ops->mem_alloc(m, BLOCK_SIZE, BLOCK_SIZE);
+	struct pt_block *block = m->ops->mem_alloc(m, PT_BLOCK_SIZE, PT_BLOCK_SIZE);
 
 	if (!block)
 		return false;
-	ASSERT(((uintptr_t)block & (BLOCK_SIZE - 1)) == 0);
+	ASSERT(((uintptr_t)block & (PT_BLOCK_SIZE - 1)) == 0);
 	block->next = mm->pt_blocks;
 	mm->pt_blocks = block;
-	for (unsigned i = BLOCK_TABLES; i-- > 0;) {
+	for (unsigned i = PT_BLOCK_TABLES; i-- > 0;) {
 		struct pt_table *t = &block->table[i];
 
 		t->slots = (pte_t *)((char *)block + (i + 1) * PAGE_SIZE);
@@ -83,7 +57,7 @@ static pte_t *table_alloc(struct mm *mm)
 static void table_free(struct mm *mm, pte_t *slots)
 {
 	struct machine *m = mm_machine(mm);
-	struct pt_table *t = table_of(slots);
+	struct pt_table *t = pt_table_of(slots);
 
 	ASSERT(t->used == 0);
 	ASSERT(t->slots == slots);
@@ -93,27 +67,6 @@ static void table_free(struct mm *mm, pte_t *slots)
 	t->next_free = mm->pt_free;
 	mm->pt_free = t;
 	mach_unlock(m, &mm->pt_lock);
-}
-
-static bool pte_is_well_formed(pte_t e)
-{
-	if (pte_is_present(e))
-		return !((e.v & PTE_W) && (e.v & PTE_UFFD_WP)); /* I3 */
-	if (pte_is_marker(e))
-		return swp_offset(e) != 0 && swp_offset(e) <= (MARKER_UFFD_WP | MARKER_POISON | MARKER_GUARD);
-	return pte_is_none(e) || swp_type(e) != SWP_TYPE_MARKER;
-}
-
-void pte_set(struct mm *mm, pte_t *slot, pte_t e)
-{
-	struct pt_table *t = table_of(slot);
-
-	ASSERT(mm_machine(mm)->ops->lock_is_held(mm_machine(mm), &t->ptl)); /* I2 */
-	ASSERT(pte_is_well_formed(e));
-	t->used += !pte_is_none(e);
-	t->used -= slot->v != 0; /* stable: only writers under the ptl */
-	ASSERT(t->used <= PTRS_PER_TABLE);
-	mach_pte_store(mm_machine(mm), slot, e);
 }
 
 static pte_t *next_table(pte_t e)
@@ -268,6 +221,6 @@ void pt_destroy(struct mm *mm)
 		struct pt_block *block = mm->pt_blocks;
 
 		mm->pt_blocks = block->next;
-		m->ops->mem_free(m, block, BLOCK_SIZE);
+		m->ops->mem_free(m, block, PT_BLOCK_SIZE);
 	}
 }

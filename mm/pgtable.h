@@ -7,7 +7,29 @@
  * held. It cannot carry on past the lock (the bug of seed 1 could not be written here).
  */
 #pragma once
+#include "base/assert.h"
 #include "mm/mm.h"
+
+/*
+ * Where tables live: blocks of 64 KiB, aligned to their size. The first page of a block holds the descriptors (lock,
+ * count of used entries) of the 15 tables that follow, so a slot's descriptor is found from its address alone.
+ */
+#define PT_BLOCK_SIZE ((uint64_t)65536)
+#define PT_BLOCK_TABLES 15
+
+struct pt_table {
+	struct mach_lock ptl;
+	uint32_t used; /* p: entries that are not none */
+	struct pt_table *next_free;
+	pte_t *slots;
+};
+
+struct pt_block {
+	struct pt_block *next;
+	struct pt_table table[PT_BLOCK_TABLES];
+};
+
+_Static_assert(sizeof(struct pt_block) <= 4096, "descriptors fit the first page");
 
 struct pt_span {
 	struct mm *mm;
@@ -37,12 +59,40 @@ pte_t *pt_find_alloc(struct mm *mm, va_t va);
 /* The lock of the table that slot lies in. */
 struct mach_lock *pt_lock_of(const pte_t *slot);
 
-/* Store an entry. The ptl is held (I2); I3 and the shape of the entry are asserted. */
-void pte_set(struct mm *mm, pte_t *slot, pte_t e);
 
 static inline pte_t pte_get(struct mm *mm, const pte_t *slot)
 {
 	return mach_pte_load(mm_machine(mm), slot);
+}
+
+static inline struct pt_table *pt_table_of(const pte_t *slot)
+{
+	uintptr_t at = (uintptr_t)slot;
+	struct pt_block *block = (struct pt_block *)(at & ~(PT_BLOCK_SIZE - 1));
+
+	return &block->table[((at >> PAGE_SHIFT) & PT_BLOCK_TABLES) - 1];
+}
+
+static inline bool pte_is_well_formed(pte_t e)
+{
+	if (pte_is_present(e))
+		return !((e.v & PTE_W) && (e.v & PTE_UFFD_WP)); /* I3 */
+	if (pte_is_marker(e))
+		return swp_offset(e) != 0 && swp_offset(e) <= (MARKER_UFFD_WP | MARKER_POISON | MARKER_GUARD);
+	return pte_is_none(e) || swp_type(e) != SWP_TYPE_MARKER;
+}
+
+/* Store an entry. The ptl is held (I2); I3 and the shape of the entry are asserted. Inline: bulk changes live on it. */
+static inline void pte_set(struct mm *mm, pte_t *slot, pte_t e)
+{
+	struct pt_table *t = pt_table_of(slot);
+
+	ASSERT(mm_machine(mm)->ops->lock_is_held(mm_machine(mm), &t->ptl)); /* I2 */
+	ASSERT(pte_is_well_formed(e));
+	t->used += !pte_is_none(e);
+	t->used -= slot->v != 0; /* stable: only writers under the ptl */
+	ASSERT(t->used <= PTRS_PER_TABLE);
+	mach_pte_store(mm_machine(mm), slot, e);
 }
 
 /* Free the tables that lie wholly in [start, end) and are empty. mmap_lock held for writing. */

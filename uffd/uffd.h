@@ -57,8 +57,8 @@ struct uffd_waiter {
 	struct uffd_ctx *ctx;  /* C while in use; holds a reference */
 	va_t va;	       /* C while in use: as reported, exact or masked */
 	uint32_t state;	       /* A: enum waiter_state; the word it sleeps on */
-	uint32_t tid;	       /* C while in use */
-	uintptr_t frame;       /* C while in use: the waiting frame's address, to tell an abandoned record */
+	uint32_t tid;	       /* C while in use; 0 unless the context reports thread ids */
+	uintptr_t frame;       /* C while in use: the waiting frame's address */
 	uint32_t msg_flags;    /* C while in use: UFFD_PAGEFAULT_FLAG_* */
 };
 
@@ -107,10 +107,11 @@ unsigned uffd_poll(struct uffd_ctx *ctx, bool nonblock);
 int uffd_wait_readable(struct uffd_ctx *ctx, uint32_t seen, int64_t timeout_ns);
 
 /*
- * A handler of the program is about to run on thread tid: its waiting fault leaves the queue, so that the access is
- * made again afterwards. Async-signal-safe as long as the thread was not inside the engine.
+ * A handler of the program is about to run on the thread whose stack was interrupted at sp: if a fault waits there it
+ * leaves the queue, so that the access is made again afterwards. Threads are told apart by their stacks: asking the
+ * kernel for an id would cost every fault a system call. The thread is asleep, so it holds no lock.
  */
-void uffd_cancel_thread(struct uffd_system *sys, uint32_t tid);
+void uffd_cancel_frame(struct uffd_system *sys, uintptr_t sp);
 /* True when no fault waits anywhere: nothing to cancel. */
 bool uffd_is_quiet(struct uffd_system *sys);
 

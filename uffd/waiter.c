@@ -51,7 +51,7 @@ static struct uffd_waiter *waiter_alloc(struct uffd_ctx *ctx, const struct userf
 	list_init(&w->link);
 	w->ctx = ctx;
 	w->va = ctx->features & UFFD_FEATURE_EXACT_ADDRESS ? uf->va : page_down(uf->va);
-	w->tid = sys->m->ops->thread_id(sys->m);
+	w->tid = ctx->features & UFFD_FEATURE_THREAD_ID ? sys->m->ops->thread_id(sys->m) : 0;
 	w->frame = frame;
 	w->msg_flags = message_flags(uf);
 	w->state = WAITER_WAITING;
@@ -97,13 +97,20 @@ static bool is_on(struct list *head, struct uffd_waiter *w)
 	return false;
 }
 
-/* The faulter gives up by itself (signal, nothing to wait for). */
-static void leave_queue(struct uffd_ctx *ctx, struct uffd_waiter *w)
+/* The faulter gives up by itself (signal, nothing to wait for). True: nobody had read its message. */
+static bool leave_queue(struct uffd_ctx *ctx, struct uffd_waiter *w)
 {
+	bool unread = false;
+
+	if (mach_load32(ctx->sys->m, &w->state) == WAITER_WOKEN)
+		return false; /* off the lists already */
 	mach_lock(ctx->sys->m, &ctx->lock);
-	if (!list_is_empty(&w->link))
-		dequeue(ctx, w, is_on(&ctx->pending, w), WAITER_CANCELLED);
+	if (!list_is_empty(&w->link)) {
+		unread = is_on(&ctx->pending, w);
+		dequeue(ctx, w, unread, WAITER_CANCELLED);
+	}
 	mach_unlock(ctx->sys->m, &ctx->lock);
+	return unread;
 }
 
 /* ---- waking ----------------------------------------------------------------------------------------------------------- */
@@ -192,7 +199,7 @@ static enum fault_result handle_userfault(const struct userfault *uf)
 	struct machine *m = ctx->sys->m;
 	enum fault_result result = FAULT_DONE;
 	struct uffd_waiter *w = NULL;
-	bool must_wait;
+	bool must_wait, announced = true;
 
 	if (answers_sigbus(ctx, uf->flags))
 		result = FAULT_SIGBUS;
@@ -210,12 +217,12 @@ static enum fault_result handle_userfault(const struct userfault *uf)
 	must_wait = mm_must_wait(uf->mm, uf->va, uf->reason);
 	mach_read_unlock(m, &uf->mm->mmap_lock);
 	if (must_wait) {
-		uffd_count(ctx, count_of(uf->reason), 1);
 		announce(ctx);
 		result = sleep_until_answered(ctx, w);
 	} else {
-		leave_queue(ctx, w);
+		announced = !leave_queue(ctx, w);
 	}
+	uffd_count(ctx, count_of(uf->reason), announced);
 	waiter_free(w);
 	return result;
 }
@@ -229,23 +236,26 @@ bool uffd_is_quiet(struct uffd_system *sys)
 	return sys->waiter_pool.in_use == 0;
 }
 
-static void cancel_list(struct uffd_ctx *ctx, struct list *head, uint32_t tid)
+/* The sleep is a few calls below the frame that waits. */
+#define MAX_DEPTH 4096
+
+static void cancel_list(struct uffd_ctx *ctx, struct list *head, uintptr_t sp)
 {
 	list_for_each_safe(l, tmp, head) {
-		if (waiter_of(l)->tid == tid)
+		if (waiter_of(l)->frame - sp < MAX_DEPTH)
 			dequeue(ctx, waiter_of(l), head == &ctx->pending, WAITER_CANCELLED);
 	}
 }
 
-void uffd_cancel_thread(struct uffd_system *sys, uint32_t tid)
+void uffd_cancel_frame(struct uffd_system *sys, uintptr_t sp)
 {
 	mach_lock(sys->m, &sys->lock);
 	list_for_each(l, &sys->contexts) {
 		struct uffd_ctx *ctx = container_of(l, struct uffd_ctx, link);
 
 		mach_lock(sys->m, &ctx->lock);
-		cancel_list(ctx, &ctx->pending, tid);
-		cancel_list(ctx, &ctx->delivered, tid);
+		cancel_list(ctx, &ctx->pending, sp);
+		cancel_list(ctx, &ctx->delivered, sp);
 		mach_unlock(sys->m, &ctx->lock);
 	}
 	mach_unlock(sys->m, &sys->lock);

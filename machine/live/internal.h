@@ -18,6 +18,10 @@ bool live_rw_is_held(struct machine *m, const struct mach_rwlock *l, bool for_wr
 int live_wait(struct machine *m, uint32_t *word, uint32_t expect, enum mach_wait_kind kind, int64_t timeout_ns);
 void live_wake(struct machine *m, uint32_t *word, int n);
 uint64_t live_now_ns(struct machine *m);
+uint64_t live_ticks(void);
+uint64_t live_ticks_to_ns(uint64_t ticks);
+/* A handler of the program interrupted a sleep at pc that is not to be made again: where to go on, with -EINTR. */
+bool live_futex_interrupted(uintptr_t pc, uintptr_t *next);
 
 /* uaccess.c: copies that survive a bad address. 0 or -EFAULT. */
 int live_copy_in(struct machine *m, void *dst, va_t src, size_t len);

@@ -33,8 +33,8 @@ void live_locks_drop(void);
 /* ---- signals (signal.c) --------------------------------------------------------------------------------------- */
 
 struct live_signal_hooks {
-	/* A handler of the program is about to run on thread tid, which is not inside the engine. May be NULL. */
-	void (*before_handler)(uint32_t tid);
+	/* A handler of the program is about to run on the thread whose stack was interrupted at sp. May be NULL. */
+	void (*before_handler)(uintptr_t sp);
 	/* A fault was answered: what came of it and how long it took, from delivery to return. May be NULL. */
 	void (*fault_done)(enum fault_result result, uint64_t ns);
 	/* libc's sigaction, not interposed */

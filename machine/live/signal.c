@@ -193,7 +193,7 @@ static bool is_synchronous(int sig, const siginfo_t *info)
 static void trampoline(int sig, siginfo_t *info, void *ucv)
 {
 	ucontext_t *uc = ucv;
-	uintptr_t pc = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+	uintptr_t pc = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP], next;
 	struct sigaction act;
 
 	if (in_engine(pc) && !is_synchronous(sig, info) && defer(sig, info, uc))
@@ -202,7 +202,11 @@ static void trampoline(int sig, siginfo_t *info, void *ucv)
 	if (is_default(&act))
 		return;
 	if (hooks.before_handler)
-		hooks.before_handler(my_tid());
+		hooks.before_handler((uintptr_t)uc->uc_mcontext.gregs[REG_RSP]);
+	if (live_futex_interrupted(pc, &next)) {
+		uc->uc_mcontext.gregs[REG_RIP] = (greg_t)next;
+		uc->uc_mcontext.gregs[REG_RAX] = -EINTR;
+	}
 	live_engine_exit();
 	call_handler(&act, sig, info, ucv);
 }
@@ -292,12 +296,12 @@ static void on_segv(int sig, siginfo_t *info, void *ucv)
 	}
 	if (fix_copy(uc, va))
 		return;
-	start = hooks.fault_done ? live_now_ns(NULL) : 0;
+	start = hooks.fault_done ? live_ticks() : 0;
 	result = faults_go_to->up->fault(faults_go_to, va, access_flags(uc) | FAULT_USER);
 	if (result == FAULT_MAPERR && try_again(va, access_flags(uc), uc))
 		result = FAULT_DONE;
 	if (hooks.fault_done)
-		hooks.fault_done(result, live_now_ns(NULL) - start);
+		hooks.fault_done(result, live_ticks_to_ns(live_ticks() - start));
 	answer(result, info, uc);
 	live_engine_exit();
 }

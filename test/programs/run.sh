@@ -11,6 +11,9 @@ passed=0 failed=0 kernel_skips=0 reason=
 [ -x "$build/faultline" ] || { echo "no $build/faultline: run make first"; echo "0 passed, 1 failed"; exit 1; }
 [ $# -gt 0 ] || set -- $(cd "$build/test/programs" && ls)
 
+stats=$(mktemp) || exit 2
+trap 'rm -f "$stats"' EXIT
+
 one() { # one COMMAND...: its output in $out, its status in $rc
 	out=$(timeout -k 5 120 "$@" 2>&1)
 	rc=$?
@@ -28,10 +31,14 @@ for name in "$@"; do
 		rc=127 out="no $program" fail "$name" build
 		continue
 	fi
-	one "$build/faultline" run "$program"
+	one "$build/faultline" run --stats-json="$stats" "$program"
 	engine=$out
 	if [ $rc -ne 0 ]; then
 		fail "$name" engine
+		continue
+	fi
+	if ! grep -q '"contexts": [1-9]' "$stats"; then # as root the kernel would have served it, too
+		out="the engine served no userfaultfd" fail "$name" engine
 		continue
 	fi
 	one "$program"

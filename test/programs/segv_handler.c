@@ -41,6 +41,7 @@ int main(void)
 	struct sigaction act = {.sa_sigaction = on_segv, .sa_flags = SA_SIGINFO}, got;
 	char *mem = map_pages(8), *plain = map_pages(3);
 	struct uffd_msg msg;
+	struct monitor m;
 
 	arm(fd, mem, 8, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
 	CHECK(sigaction(SIGSEGV, &act, NULL) == 0);
@@ -53,6 +54,15 @@ int main(void)
 	expect(plain + PAGE + 6, true, SEGV_MAPERR);
 	expect(plain + 7, true, SEGV_ACCERR);
 	expect((char *)8, false, SEGV_MAPERR);
+
+	/* faults of the armed range do not reach the handler */
+	calls = 0;
+	monitor_start(&m, fd, 'm');
+	CHECK(mem[7 * PAGE] == 'm');
+	protect(fd, mem + 7 * PAGE, 1, true);
+	mem[7 * PAGE] = 1;
+	monitor_stop(&m);
+	CHECK(calls == 0 && m.nr_missing == 1 && m.nr_wp == 1);
 
 	/* inside the armed range: the mapping's own permission comes first, and there is no message */
 	CHECK(mprotect(mem, PAGE, PROT_NONE) == 0);
