@@ -29,7 +29,7 @@ ALL_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DFL_VERSION='"$(VERSION)"' -I. -Iinclude
 	-fno-omit-frame-pointer -MMD -MP $(WARN) $(CFLAGS) $(if $(DEBUG),-DFL_DEBUG -O1) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 LDFLAGS_ALL := $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
-SO_LDFLAGS := -shared -Wl,-z,now $(if $(SAN),,-Wl,-z,defs) $(LDFLAGS_ALL)
+SO_LDFLAGS := -shared -Wl,-z,now -Wl,--version-script=tools/exports.map $(if $(SAN),,-Wl,-z,defs) $(LDFLAGS_ALL)
 LIBS := -ldl -lpthread
 CHECK_LIBS := -lcheck -lsubunit -lrt -lm -lpthread
 
@@ -66,7 +66,8 @@ all: $(B)/libfaultline.a $(B)/libfaultline.so $(B)/libfaultline-run.so $(B)/faul
 examples: $(EXAMPLES)
 # programs that need nothing but libc, and then those that need Check
 test-programs: $(CONFORMANCE_TEST) $(LIVE_TESTS) $(PROGRAM_TESTS) $(EXAMPLES) $(TOOLS)
-tests: $(UNIT_TESTS) $(MACHINE_TEST) test-programs
+engine-tests: $(UNIT_TESTS) $(MACHINE_TEST)
+tests: engine-tests test-programs
 
 $(B)/libfaultline.a: $(ENGINE_OBJ)
 	@mkdir -p $(@D)
@@ -190,7 +191,7 @@ clean:
 	rm -rf build compile_commands.json
 
 FORCE:
-.PHONY: all examples test-programs tests check check-unit check-machine check-conformance check-live check-programs \
+.PHONY: all examples test-programs engine-tests tests check check-unit check-machine check-conformance check-live check-programs \
 	check-headers check-layers demo bench install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -291,14 +291,15 @@ int fl_fcntl(int fd, int cmd, unsigned long arg)
 
 /* ---- readiness -------------------------------------------------------------------------------------------------------------------- */
 
-static void bring_up_to_date(struct desc *d)
+/* arrival: say so even if it is known that there are messages, since an edge-triggered waiter counts arrivals. */
+static void bring_up_to_date(struct desc *d, bool arrival)
 {
 	uint64_t one = 1, sink;
 	bool want;
 
 	mach_lock(engine.m, &d->ready_lock);
 	want = mach_load32(engine.m, &d->ctx->nr_pending) != 0;
-	if (want && !d->signalled)
+	if (want && (arrival || !d->signalled))
 		sys3(SYS_write, d->event_fd, (long)&one, sizeof one);
 	else if (!want && d->signalled)
 		sys3(SYS_read, d->event_fd, (long)&sink, sizeof sink);
@@ -312,13 +313,13 @@ void desc_readiness(struct uffd_ctx *ctx)
 
 	mach_full_barrier();
 	if (d && __atomic_load_n(&d->watched, __ATOMIC_SEQ_CST))
-		bring_up_to_date(d);
+		bring_up_to_date(d, true);
 }
 
 void desc_watch(struct desc *d)
 {
 	__atomic_fetch_add(&d->watched, 1, __ATOMIC_SEQ_CST);
-	bring_up_to_date(d);
+	bring_up_to_date(d, false);
 }
 
 void desc_unwatch(struct desc *d)

@@ -6,13 +6,34 @@
 #include "uffd/abi.h"
 
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/select.h>
 #include <time.h>
 
 /* ---- ioctl ------------------------------------------------------------------------------------------------------------------ */
 
-static long ioctl_desc(struct desc *d, unsigned long request, void *arg)
+/* What Linux does for every kind of file before the file is asked. */
+static bool is_generic(uint32_t request)
 {
+	return request == FIOCLEX || request == FIONCLEX || request == FIONBIO;
+}
+
+static long generic_ioctl(struct desc *d, int fd, uint32_t request, void *arg)
+{
+	int on;
+
+	if (request != FIONBIO)
+		return sys3(SYS_ioctl, fd, request, (long)arg);
+	if (engine.m->ops->copy_in(engine.m, &on, (va_t)(uintptr_t)arg, sizeof on))
+		return -EFAULT;
+	__atomic_store_n(&d->nonblock, on != 0, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static long ioctl_desc(struct desc *d, int fd, unsigned long request, void *arg)
+{
+	if (is_generic((uint32_t)request))
+		return generic_ioctl(d, fd, (uint32_t)request, arg);
 	if (d->ctx)
 		return uffd_ioctl(d->ctx, (uint32_t)request, (va_t)(uintptr_t)arg);
 	if ((uint32_t)request != ABI_IOC_NEW)
@@ -27,7 +48,7 @@ int fl_ioctl(int fd, unsigned long request, void *arg)
 
 	if (!d)
 		return (int)fl_result(-EBADF);
-	r = ioctl_desc(d, request, arg);
+	r = ioctl_desc(d, fd, request, arg);
 	desc_put(d);
 	return (int)fl_result(r);
 }

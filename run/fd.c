@@ -192,12 +192,34 @@ int run_fcntl(int fd, int cmd, unsigned long arg)
 
 /* ---- the rest ----------------------------------------------------------------------------------------------------- */
 
+/* What Linux does for every file before it asks the file itself. True: *ret is the answer. */
+static bool generic_ioctl(int fd, unsigned long req, unsigned long arg, int *ret)
+{
+	const int *on = (const int *)arg;
+	int flags;
+
+	switch (req) {
+	case FIOCLEX:
+	case FIONCLEX:
+		*ret = fl_fcntl(fd, F_SETFD, req == FIOCLEX ? FD_CLOEXEC : 0);
+		return true;
+	case FIONBIO:
+		if (!run_is_readable(on, sizeof(*on)))
+			return false;
+		flags = fl_fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK;
+		*ret = fl_fcntl(fd, F_SETFL, (unsigned long)(flags | (*on ? O_NONBLOCK : 0)));
+		return true;
+	default:
+		return false;
+	}
+}
+
 int run_ioctl(int fd, unsigned long req, unsigned long arg)
 {
 	int ret;
 
 	if (unlikely(fl_is_uffd(fd)))
-		return fl_ioctl(fd, req, (void *)arg);
+		return generic_ioctl(fd, req, arg, &ret) ? ret : fl_ioctl(fd, req, (void *)arg);
 	if (is_device(fd))
 		return req == IOC_NEW ? note_uffd(fl_ioctl(fd, req, (void *)arg)) : fl_ioctl(fd, req, (void *)arg);
 	ret = next()->ioctl(fd, req, arg);

@@ -9,6 +9,7 @@
  */
 #pragma once
 #undef _FORTIFY_SOURCE
+#include "base/types.h"
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -91,7 +93,7 @@ typedef int (*run_clone_fn)(void *);
 	X(pid_t, _Fork, (void), SYS_fork)                                                                              \
 	X(int, clone, (run_clone_fn fn, void *stack, int flags, void *arg, void *ptid, void *tls, void *ctid), -1)
 
-/* Calls that only matter for the memory that their pointers name (run/retry.c). */
+/* Calls that only matter for the memory that their pointers name (run/retry.c); the plain ones are like their system call. */
 #define RUN_NEXT_POINTER(X)                                                                                            \
 	X(int, stat, (const char *path, struct stat *st), SYS_stat)                                                    \
 	X(int, lstat, (const char *path, struct stat *st), SYS_lstat)                                                  \
@@ -110,7 +112,7 @@ typedef int (*run_clone_fn)(void *);
 	X(int, nanosleep, (const struct timespec *req, struct timespec *rem), SYS_nanosleep)                           \
 	X(int, clock_nanosleep, (clockid_t id, int flags, const struct timespec *req, struct timespec *rem), -1)
 
-/* Calls that lose what they cannot deliver. */
+/* Calls whose buffers must be accessible before. */
 #define RUN_NEXT_REAP(X)                                                                                               \
 	X(int, accept, (int fd, struct sockaddr *sa, socklen_t *len), SYS_accept)                                      \
 	X(int, accept4, (int fd, struct sockaddr *sa, socklen_t *len, int flags), SYS_accept4)                         \
@@ -118,7 +120,38 @@ typedef int (*run_clone_fn)(void *);
 	X(pid_t, waitpid, (pid_t pid, int *status, int options), -1)                                                   \
 	X(pid_t, wait3, (int *status, int options, struct rusage *ru), -1)                                             \
 	X(pid_t, wait4, (pid_t pid, int *status, int options, struct rusage *ru), SYS_wait4)                           \
-	X(int, waitid, (int type, id_t id, siginfo_t *info, int options), -1)
+	X(int, waitid, (int type, id_t id, siginfo_t *info, int options), -1)                                          \
+	X(int, mlock, (const void *addr, size_t len), SYS_mlock)                                                       \
+	X(int, mlock2, (const void *addr, size_t len, unsigned flags), SYS_mlock2)                                     \
+	X(ssize_t, process_vm_readv, (pid_t pid, const struct iovec *to, unsigned long n, const struct iovec *from,    \
+	   unsigned long m, unsigned long flags), SYS_process_vm_readv)                                                \
+	X(ssize_t, process_vm_writev, (pid_t pid, const struct iovec *from, unsigned long n, const struct iovec *to,   \
+	   unsigned long m, unsigned long flags), SYS_process_vm_writev)
+
+#define RUN_NEXT_PLAIN(X)                                                                                              \
+	X(int, epoll_wait, (int ep, struct epoll_event *ev, int n, int timeout), SYS_epoll_wait)                       \
+	X(int, getsockopt, (int fd, int level, int name, void *val, socklen_t *len), SYS_getsockopt)                   \
+	X(int, setsockopt, (int fd, int level, int name, const void *val, socklen_t len), SYS_setsockopt)              \
+	X(int, getsockname, (int fd, struct sockaddr *sa, socklen_t *len), SYS_getsockname)                            \
+	X(int, getpeername, (int fd, struct sockaddr *sa, socklen_t *len), SYS_getpeername)                            \
+	X(int, bind, (int fd, const struct sockaddr *sa, socklen_t len), SYS_bind)                                     \
+	X(int, connect, (int fd, const struct sockaddr *sa, socklen_t len), SYS_connect)                               \
+	X(int, socketpair, (int domain, int type, int protocol, int fds[2]), SYS_socketpair)                           \
+	X(int, chdir, (const char *path), SYS_chdir)                                                                   \
+	X(int, mkdir, (const char *path, mode_t mode), SYS_mkdir)                                                      \
+	X(int, rmdir, (const char *path), SYS_rmdir)                                                                   \
+	X(int, unlink, (const char *path), SYS_unlink)                                                                 \
+	X(int, unlinkat, (int dir, const char *path, int flags), SYS_unlinkat)                                         \
+	X(int, rename, (const char *from, const char *to), SYS_rename)                                                 \
+	X(int, truncate, (const char *path, off_t len), SYS_truncate)                                                  \
+	X(int, statfs, (const char *path, struct statfs *st), SYS_statfs)                                              \
+	X(int, fstatfs, (int fd, struct statfs *st), SYS_fstatfs)                                                      \
+	X(int, getrusage, (int who, struct rusage *ru), SYS_getrusage)                                                 \
+	X(int, memfd_create, (const char *name, unsigned flags), SYS_memfd_create)                                     \
+	X(int, timerfd_settime, (int fd, int flags, const struct itimerspec *v, struct itimerspec *old),               \
+	  SYS_timerfd_settime)                                                                                         \
+	X(int, timerfd_gettime, (int fd, struct itimerspec *v), SYS_timerfd_gettime)                                   \
+	X(int, sigpending, (sigset_t * set), -1)
 
 #define RUN_NEXT(X)                                                                                                    \
 	RUN_NEXT_FD(X)                                                                                                 \
@@ -128,7 +161,8 @@ typedef int (*run_clone_fn)(void *);
 	RUN_NEXT_SIGNAL(X)                                                                                             \
 	RUN_NEXT_PROC(X)                                                                                               \
 	RUN_NEXT_POINTER(X)                                                                                            \
-	RUN_NEXT_REAP(X)
+	RUN_NEXT_REAP(X)                                                                                               \
+	RUN_NEXT_PLAIN(X)
 
 struct run_next {
 #define X(ret, name, args, nr) ret(*name) args;

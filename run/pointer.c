@@ -2,6 +2,7 @@
 /* Calls that are interposed only because their pointers may name managed memory. */
 #include "run/run.h"
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 int run_stat(const char *path, struct stat *st)
@@ -160,6 +161,100 @@ int run_waitid(int type, id_t id, siginfo_t *info, int options)
 	return next()->waitid(type, id, info, options);
 }
 
+int run_mlock(const void *addr, size_t len)
+{
+	before(SYS_mlock, (long)addr, (long)len, 0, 0);
+	return next()->mlock(addr, len);
+}
+
+int run_mlock2(const void *addr, size_t len, unsigned flags)
+{
+	if (!(flags & MLOCK_ONFAULT))
+		before(SYS_mlock2, (long)addr, (long)len, flags, 0);
+	return next()->mlock2(addr, len, flags);
+}
+
+ssize_t run_process_vm_readv(pid_t pid, const struct iovec *to, unsigned long n, const struct iovec *from,
+			     unsigned long m, unsigned long flags)
+{
+	if (unlikely(fl_is_active()))
+		run_prefault(SYS_process_vm_readv, (long[6]){pid, (long)to, (long)n, (long)from, (long)m});
+	return next()->process_vm_readv(pid, to, n, from, m, flags);
+}
+
+ssize_t run_process_vm_writev(pid_t pid, const struct iovec *from, unsigned long n, const struct iovec *to,
+			      unsigned long m, unsigned long flags)
+{
+	if (unlikely(fl_is_active()))
+		run_prefault(SYS_process_vm_writev, (long[6]){pid, (long)from, (long)n, (long)to, (long)m});
+	return next()->process_vm_writev(pid, from, n, to, m, flags);
+}
+
+/* ---- calls that are their system call ------------------------------------------------------------------------------------ */
+
+#define PLAIN1(name, nr, A)                                                                                            \
+	int run_##name(A a)                                                                                            \
+	{                                                                                                              \
+		return (int)run_done(next()->name(a), nr, (long)a, 0, 0, 0, 0, 0);                                     \
+	}                                                                                                              \
+	RUN_EXPORT(name)
+#define PLAIN2(name, nr, A, B)                                                                                         \
+	int run_##name(A a, B b)                                                                                       \
+	{                                                                                                              \
+		return (int)run_done(next()->name(a, b), nr, (long)a, (long)b, 0, 0, 0, 0);                            \
+	}                                                                                                              \
+	RUN_EXPORT(name)
+#define PLAIN3(name, nr, A, B, C)                                                                                      \
+	int run_##name(A a, B b, C c)                                                                                  \
+	{                                                                                                              \
+		return (int)run_done(next()->name(a, b, c), nr, (long)a, (long)b, (long)c, 0, 0, 0);                   \
+	}                                                                                                              \
+	RUN_EXPORT(name)
+#define PLAIN4(name, nr, A, B, C, D)                                                                                   \
+	int run_##name(A a, B b, C c, D d)                                                                             \
+	{                                                                                                              \
+		return (int)run_done(next()->name(a, b, c, d), nr, (long)a, (long)b, (long)c, (long)d, 0, 0);          \
+	}                                                                                                              \
+	RUN_EXPORT(name)
+#define PLAIN5(name, nr, A, B, C, D, E)                                                                                \
+	int run_##name(A a, B b, C c, D d, E e)                                                                        \
+	{                                                                                                              \
+		return (int)run_done(next()->name(a, b, c, d, e), nr, (long)a, (long)b, (long)c, (long)d, (long)e, 0); \
+	}                                                                                                              \
+	RUN_EXPORT(name)
+
+PLAIN4(epoll_wait, SYS_epoll_wait, int, struct epoll_event *, int, int);
+PLAIN5(getsockopt, SYS_getsockopt, int, int, int, void *, socklen_t *);
+PLAIN5(setsockopt, SYS_setsockopt, int, int, int, const void *, socklen_t);
+PLAIN3(getsockname, SYS_getsockname, int, struct sockaddr *, socklen_t *);
+PLAIN3(getpeername, SYS_getpeername, int, struct sockaddr *, socklen_t *);
+PLAIN3(bind, SYS_bind, int, const struct sockaddr *, socklen_t);
+PLAIN3(connect, SYS_connect, int, const struct sockaddr *, socklen_t);
+PLAIN4(socketpair, SYS_socketpair, int, int, int, int *);
+PLAIN1(chdir, SYS_chdir, const char *);
+PLAIN2(mkdir, SYS_mkdir, const char *, mode_t);
+PLAIN1(rmdir, SYS_rmdir, const char *);
+PLAIN1(unlink, SYS_unlink, const char *);
+PLAIN3(unlinkat, SYS_unlinkat, int, const char *, int);
+PLAIN2(rename, SYS_rename, const char *, const char *);
+PLAIN2(truncate, SYS_truncate, const char *, off_t);
+PLAIN2(statfs, SYS_statfs, const char *, struct statfs *);
+PLAIN2(fstatfs, SYS_fstatfs, int, struct statfs *);
+PLAIN2(getrusage, SYS_getrusage, int, struct rusage *);
+PLAIN2(memfd_create, SYS_memfd_create, const char *, unsigned);
+PLAIN4(timerfd_settime, SYS_timerfd_settime, int, int, const struct itimerspec *, struct itimerspec *);
+PLAIN2(timerfd_gettime, SYS_timerfd_gettime, int, struct itimerspec *);
+
+int run_sigpending(sigset_t *set)
+{
+	return (int)run_done(next()->sigpending(set), SYS_rt_sigpending, (long)set, 8, 0, 0, 0, 0);
+}
+
+RUN_EXPORT(sigpending);
+RUN_EXPORT(mlock);
+RUN_EXPORT(mlock2);
+RUN_EXPORT(process_vm_readv);
+RUN_EXPORT(process_vm_writev);
 RUN_EXPORT(accept);
 RUN_EXPORT(accept4);
 RUN_EXPORT(wait);

@@ -28,6 +28,7 @@ enum len_kind {
 	LEN_PTR,   /* as many bytes as the socklen_t that argument len_arg points to says */
 	LEN_STR,   /* a string */
 	LEN_IOV,   /* an array of len_arg iovecs, and what they name */
+	LEN_SELF,  /* LEN_IOV, of the process in argument 0: only if that is this one */
 	LEN_MSG,   /* a msghdr, and what it names */
 	LEN_IOCTL, /* what the request in argument len_arg says */
 };
@@ -61,6 +62,7 @@ struct sys_desc {
 #define OUT_SOCK(a, l) {(a), LEN_PTR, (l), true, 1}
 #define STR(a) {(a), LEN_STR, 0, false, 0}
 #define IOV(a, l, w) {(a), LEN_IOV, (l), (w), 0}
+#define IOV_SELF(a, l, w) {(a), LEN_SELF, (l), (w), 0}
 #define MSG(a, w) {(a), LEN_MSG, 0, (w), 0}
 
 #define TS sizeof(struct timespec)
@@ -79,8 +81,10 @@ static const struct sys_desc table[] = {
 	[SYS_preadv2] = {TRANSFER | POSITIONED, {IOV(1, 2, true)}},
 	[SYS_pwritev2] = {TRANSFER | POSITIONED | SENDS, {IOV(1, 2, false)}},
 	[SYS_vmsplice] = {0, {IOV(1, 2, false)}},
-	[SYS_process_vm_readv] = {0, {IOV(1, 2, true)}},
-	[SYS_process_vm_writev] = {0, {IOV(1, 2, false)}},
+	[SYS_process_vm_readv] = {FIRST, {IOV(1, 2, true), IOV_SELF(3, 4, false)}},
+	[SYS_process_vm_writev] = {FIRST, {IOV(1, 2, false), IOV_SELF(3, 4, true)}},
+	[SYS_mlock] = {FIRST, {OUT_ARG(0, 1), IN_ARG(0, 1)}},
+	[SYS_mlock2] = {0, {OUT_ARG(0, 1), IN_ARG(0, 1)}},
 	[SYS_sendfile] = {0, {OUT(2, sizeof(off_t))}},
 	[SYS_copy_file_range] = {0, {OUT(1, sizeof(off_t)), OUT(3, sizeof(off_t))}},
 	[SYS_splice] = {0, {OUT(1, sizeof(off_t)), OUT(3, sizeof(off_t))}},
@@ -101,7 +105,7 @@ static const struct sys_desc table[] = {
 	[SYS_pipe] = {0, {OUT(0, 2 * INT)}},
 	[SYS_pipe2] = {0, {OUT(0, 2 * INT)}},
 
-	[SYS_poll] = {0, {OUT_ARRAY(0, 1, sizeof(struct pollfd))}},
+	[SYS_poll] = {0, {IN_ARRAY(0, 1, sizeof(struct pollfd)), OUT_ARRAY(0, 1, sizeof(struct pollfd))}},
 	[SYS_epoll_ctl] = {0, {IN(3, sizeof(struct epoll_event))}},
 	[SYS_epoll_wait] = {0, {OUT_ARRAY(1, 2, sizeof(struct epoll_event))}},
 	[SYS_epoll_pwait] = {0, {OUT_ARRAY(1, 2, sizeof(struct epoll_event))}},
@@ -148,8 +152,9 @@ static const struct sys_desc table[] = {
 	[SYS_timerfd_settime] = {0, {IN(2, 2 * TS), OUT(3, 2 * TS)}},
 	[SYS_timerfd_gettime] = {0, {OUT(1, 2 * TS)}},
 	[SYS_setitimer] = {0, {IN(1, 2 * TS), OUT(2, 2 * TS)}},
-	[SYS_futex] = {0, {OUT(0, INT), IN(3, TS), OUT(4, INT)}},
+	[SYS_futex] = {0, {IN(0, INT), IN(3, TS), IN(4, INT), OUT(0, INT), OUT(4, INT)}},
 	[SYS_getrandom] = {FIRST, {OUT_ARG(0, 1)}},
+	[SYS_rt_sigpending] = {0, {OUT_ARG(0, 1)}},
 	[SYS_uname] = {0, {OUT(0, sizeof(struct utsname))}},
 	[SYS_getrusage] = {0, {OUT(1, sizeof(struct rusage))}},
 	[SYS_getrlimit] = {0, {OUT(1, sizeof(struct rlimit))}},
@@ -199,12 +204,15 @@ bool run_is_readable(const void *p, size_t len)
 /* Make [va, va+len) accessible to the kernel as far as that is the engine's to do. True: something changed. */
 static bool reach(va_t va, size_t len, bool write)
 {
+	uint64_t mask;
 	int r;
 
 	if (!va || !len)
 		return false;
-	/* -EINTR: a handler ran meanwhile; the kernel's own wait would begin again, and so does the call. */
+	mask = run_hold_signals(); /* no handler runs inside a system call */
 	r = fl_retry_access((void *)va, len, write);
+	run_release_signals(mask);
+	/* -EINTR: another signal, of libc's own; the kernel's wait would begin again */
 	return r == 1 || r == -EINTR;
 }
 
@@ -286,6 +294,8 @@ static bool reach_arg(const struct ptr_arg *p, const long a[6])
 		return reach_string(va);
 	case LEN_IOV:
 		return reach_iov(va, n, p->write);
+	case LEN_SELF:
+		return a[0] == run_raw(SYS_getpid, 0, 0, 0, 0, 0, 0) && reach_iov(va, n, p->write);
 	case LEN_MSG:
 		return reach_msg(va, p->write);
 	case LEN_IOCTL:

@@ -71,6 +71,13 @@ int run___ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *ts, con
 
 /* ---- signals (run/signal.c) ----------------------------------------------------------------------------------- */
 
+/* The program installed act for sig. */
+void run_note_handler(int sig, const struct sigaction *act);
+
+/* Keep the program's handlers from running until the release. Fatal signals still kill. */
+uint64_t run_hold_signals(void);
+void run_release_signals(uint64_t old);
+
 /* sighold(3): sigprocmask of one signal. */
 int run_sighold(int sig);
 

@@ -9,6 +9,39 @@
 /* Signals that siginterrupt(3) made interrupt system calls, as signal(3) must know. One bit a signal. */
 static uint64_t interrupting;
 
+/* Signals for which the program has a handler, save those that a fault may raise. One bit a signal. */
+static uint64_t caught;
+
+static uint64_t bit(int sig)
+{
+	return sig > 0 && sig <= 64 ? (uint64_t)1 << (sig - 1) : 0;
+}
+
+void run_note_handler(int sig, const struct sigaction *act)
+{
+	bool has_handler = (act->sa_flags & SA_SIGINFO) || (act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN);
+
+	if (has_handler && sig != SIGSEGV && sig != SIGBUS && sig != SIGABRT)
+		__atomic_fetch_or(&caught, bit(sig), __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_and(&caught, ~bit(sig), __ATOMIC_RELAXED);
+}
+
+uint64_t run_hold_signals(void)
+{
+	uint64_t set = __atomic_load_n(&caught, __ATOMIC_RELAXED), old = ~(uint64_t)0;
+
+	if (set)
+		run_raw(SYS_rt_sigprocmask, SIG_BLOCK, (long)&set, (long)&old, 8, 0, 0);
+	return old;
+}
+
+void run_release_signals(uint64_t old)
+{
+	if (old != ~(uint64_t)0)
+		run_raw(SYS_rt_sigprocmask, SIG_SETMASK, (long)&old, 0, 8, 0, 0);
+}
+
 const sigset_t *run_filter(const sigset_t *mask, sigset_t *copy)
 {
 	if (!mask || run_is_dead)
@@ -25,6 +58,8 @@ int run_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 	if (run_is_dead)
 		return next()->sigaction(sig, act, old);
 	ret = fl_sigaction(sig, act, old);
+	if (ret == 0 && act)
+		run_note_handler(sig, act);
 	return (int)run_errno(ret);
 }
 
@@ -41,11 +76,6 @@ static run_handler install(int sig, run_handler h, int flags, bool mask_itself)
 	if (mask_itself)
 		sigaddset(&act.sa_mask, sig);
 	return run_sigaction(sig, &act, &old) ? SIG_ERR : old.sa_handler;
-}
-
-static uint64_t bit(int sig)
-{
-	return sig > 0 && sig <= 64 ? (uint64_t)1 << (sig - 1) : 0;
 }
 
 run_handler run_signal(int sig, run_handler h)

@@ -84,6 +84,8 @@ static long raw_sigaction(int sig, const struct kernel_sigaction *act, struct ke
 		memcpy(&libc_act.sa_mask, &act->mask, sizeof(act->mask));
 	}
 	ret = fl_sigaction(sig, act ? &libc_act : NULL, &libc_old);
+	if (ret == 0 && act)
+		run_note_handler(sig, &libc_act);
 	if (ret || !old)
 		return ret;
 	memset(old, 0, sizeof(*old));
@@ -98,7 +100,7 @@ static bool maybe_readable(long p, size_t len)
 	return !p || run_is_readable((void *)p, len);
 }
 
-/* Only SIGSEGV and SIGBUS need the engine when set past libc; glibc keeps 32 and 33 to itself. */
+/* glibc keeps 32 and 33 to itself. */
 static bool take_sigaction(const long a[6], long *ret)
 {
 	size_t len = sizeof(struct kernel_sigaction);

@@ -143,7 +143,7 @@ static int scan_entries(va_t start, va_t end, mach_run_fn fn, void *arg)
 	return r || run == end ? r : fn(arg, run, end);
 }
 
-int live_scan(va_t start, va_t end, mach_run_fn fn, void *arg)
+static int scan_exactly(va_t start, va_t end, mach_run_fn fn, void *arg)
 {
 	struct scan_region regions[SCAN_REGIONS];
 	int r = 0;
@@ -159,6 +159,71 @@ int live_scan(va_t start, va_t end, mach_run_fn fn, void *arg)
 			r = fn(arg, regions[i].start, regions[i].end);
 	}
 	return r;
+}
+
+/*
+ * Resident pages are found five times faster by mincore. What it calls absent may be swapped out, so that is looked at
+ * again; where it is scattered, the whole batch is.
+ */
+#define BATCH 4096
+#define FEW_ABSENT 8
+
+struct merge {
+	mach_run_fn fn;
+	void *arg;
+	va_t start, end; /* a run that may go on */
+};
+
+static int merge_run(void *arg, va_t start, va_t end)
+{
+	struct merge *m = arg;
+	int r = 0;
+
+	if (m->start < m->end && m->end != start) {
+		r = m->fn(m->arg, m->start, m->end);
+		m->start = start;
+	} else if (m->start >= m->end) {
+		m->start = start;
+	}
+	m->end = end;
+	return r;
+}
+
+static unsigned count_runs(const unsigned char *resident, unsigned n)
+{
+	unsigned runs = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		runs += !(resident[i] & 1) && (i == 0 || (resident[i - 1] & 1));
+	return runs;
+}
+
+static int scan_batch(va_t start, unsigned n, struct merge *m)
+{
+	unsigned char resident[BATCH];
+	int r = 0;
+
+	if (sys3(SYS_mincore, (long)start, (long)(n * PAGE_SIZE), (long)resident) || count_runs(resident, n) > FEW_ABSENT)
+		return scan_exactly(start, start + n * PAGE_SIZE, merge_run, m);
+	for (unsigned i = 0, j; r == 0 && i < n; i = j) {
+		va_t at = start + i * PAGE_SIZE;
+
+		for (j = i + 1; j < n && (resident[j] & 1) == (resident[i] & 1);)
+			j++;
+		r = resident[i] & 1 ? merge_run(m, at, start + j * PAGE_SIZE) :
+				      scan_exactly(at, start + j * PAGE_SIZE, merge_run, m);
+	}
+	return r;
+}
+
+int live_scan(va_t start, va_t end, mach_run_fn fn, void *arg)
+{
+	struct merge m = {.fn = fn, .arg = arg};
+	int r = 0;
+
+	for (va_t va = start; r == 0 && va < end; va += BATCH * PAGE_SIZE)
+		r = scan_batch(va, (unsigned)min_u64(BATCH, (end - va) >> PAGE_SHIFT), &m);
+	return r || m.start >= m.end ? r : fn(arg, m.start, m.end);
 }
 
 /* ---- which mappings there are ------------------------------------------------------------------------------------------------ */

@@ -332,12 +332,25 @@ static int install_own(int sig, void (*fn)(int, siginfo_t *, void *))
 	return 0;
 }
 
+/* The starting thread may have its own stack governed: its faults need another stack, unless it has one. */
+static void need_alternate_stack(void)
+{
+	stack_t now, mine = {.ss_size = 64 * 1024};
+
+	if (sys3(SYS_sigaltstack, 0, (long)&now, 0) || !(now.ss_flags & SS_DISABLE))
+		return;
+	mine.ss_sp = live_mem_alloc(NULL, mine.ss_size, PAGE_SIZE);
+	if (mine.ss_sp)
+		sys3(SYS_sigaltstack, (long)&mine, 0, 0);
+}
+
 int live_signals_start(struct mach_as *as, const struct live_signal_hooks *h)
 {
 	int r;
 
 	hooks = *h;
 	faults_go_to = as;
+	need_alternate_stack();
 	r = install_own(SIGSEGV, on_segv);
 	return r ? r : install_own(SIGBUS, on_bus);
 }

@@ -44,7 +44,7 @@ void live_set_mapping_budget(uint64_t n)
 {
 	uint64_t limit = live_max_map_count();
 
-	budget = n ? n : min_u64(limit / 2 + limit / 8, 40000);
+	budget = n ? n : limit - limit / 8; /* the rest is the program's own; more of those make us evict sooner */
 }
 
 /* ---- the directory --------------------------------------------------------------------------------------------------------- */
@@ -187,6 +187,14 @@ static void update_uniform(uintptr_t *w, va_t va, tag_fn fn, unsigned arg, struc
 		run_add(run, va, PMD_SIZE, old & TAG_PROT, now & TAG_PROT);
 }
 
+static bool same_eight(const uint8_t *tag)
+{
+	uint64_t w;
+
+	memcpy(&w, tag, sizeof w);
+	return w == tag[0] * (uint64_t)0x0101010101010101;
+}
+
 static void update_chunk(struct chunk *c, unsigned first, unsigned last, tag_fn fn, unsigned arg, struct prot_run *run)
 {
 	uint32_t before = count_bounds(c, first, last + 1);
@@ -196,6 +204,11 @@ static void update_chunk(struct chunk *c, unsigned first, unsigned last, tag_fn 
 
 		if ((old & TAG_STATE) == TAG_UNGOVERNED)
 			continue;
+		if (i + 8 <= last + 1 && same_eight(&c->tag[i]) && fn(old, arg) == old) { /* bulk protects live on this */
+			run_add(run, c->base + i * PAGE_SIZE, 8 * PAGE_SIZE, old & TAG_PROT, old & TAG_PROT);
+			i += 7;
+			continue;
+		}
 		c->tag[i] = fn(old, arg);
 		run_add(run, c->base + i * PAGE_SIZE, PAGE_SIZE, old & TAG_PROT, c->tag[i] & TAG_PROT);
 	}

@@ -90,6 +90,9 @@ __attribute__((noreturn, format(printf, 1, 2))) void row_skip(const char *fmt, .
 /* Skip unless a context can serve accesses that system calls make (an unprivileged user of the kernel has none). */
 void need_kernel_faults(void);
 
+/* Install a guard in an armed range. Skips where the host has none, or where the engine refuses them. */
+void guard_install(void *p, size_t len);
+
 /* ---- descriptors ------------------------------------------------------------------------------------------------ */
 
 int uffd_create(int flags);		 /* the bare system call: fd or -1 */

@@ -49,6 +49,17 @@ void need_kernel_faults(void)
 		row_skip("this user may only have UFFD_USER_MODE_ONLY contexts");
 }
 
+void guard_install(void *p, size_t len)
+{
+	if (madvise(map_pages(1), PAGE, MADV_GUARD_INSTALL))
+		row_skip("this kernel has no guards: %s", strerror(errno));
+	if (madvise(p, len, MADV_GUARD_INSTALL) == 0)
+		return;
+	if (target.engine && errno == EINVAL)
+		row_skip("Faultline refuses guards in armed ranges");
+	check_failed(__FILE__, __LINE__, "MADV_GUARD_INSTALL: %s", strerror(errno));
+}
+
 /* ---- ioctls ------------------------------------------------------------------------------------------------------ */
 
 int try_register(int fd, void *p, size_t len, uint64_t mode, uint64_t *ioctls)

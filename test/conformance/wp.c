@@ -485,8 +485,7 @@ ROW(row131_guard_in_an_armed_range)
 	int fd = uffd_new(0);
 
 	arm(fd, p, 3, MISS | WP);
-	if (madvise(p + PAGE, PAGE, MADV_GUARD_INSTALL))
-		row_skip("MADV_GUARD_INSTALL: %s", strerror(errno));
+	guard_install(p + PAGE, PAGE);
 	EQ(access_read(p + PAGE, NULL), SIGSEGV);
 	EQ(access_write(p + PAGE, 1, NULL), SIGSEGV);
 	no_message(fd);
@@ -502,8 +501,7 @@ ROW(row131_guard_over_an_anonymous_marker)
 
 	touch(p + PAGE, 1, 1);
 	protect(fd, p, 2);
-	if (madvise(p, 2 * PAGE, MADV_GUARD_INSTALL))
-		row_skip("MADV_GUARD_INSTALL: %s", strerror(errno));
+	guard_install(p, 2 * PAGE);
 	EQ(access_read(p, NULL), SIGSEGV);
 	EQ(access_write(p + PAGE, 1, NULL), SIGSEGV);
 	EQ(madvise(p, 2 * PAGE, MADV_GUARD_REMOVE), 0);

@@ -609,6 +609,61 @@ START_TEST(no_store_lands_after_the_withdrawal)
 }
 END_TEST
 
+/* A machine may drop translations whenever it likes, and then it asks again. What the entries say is kept here. */
+#define SQUEEZED_PAGES 1100u
+
+static unsigned char truth[SQUEEZED_PAGES];
+
+static enum fault_result mend_by_truth(va_t va, unsigned flags)
+{
+	unsigned i = (unsigned)((va - program) >> PAGE_SHIFT);
+	unsigned need = flags & FAULT_WRITE ? MACH_PROT_W : MACH_PROT_R;
+
+	if (!(truth[i] & need)) {
+		faults++;
+		truth[i] |= need | MACH_PROT_R;
+	}
+	fx->allow(va, truth[i]);
+	return FAULT_DONE;
+}
+
+static unsigned pattern(unsigned i)
+{
+	static const unsigned prots[] = {RW, MACH_PROT_R, MACH_PROT_NONE};
+
+	return prots[i * 7 % 11 % 3];
+}
+
+START_TEST(a_machine_short_of_room_allows_no_more_than_before)
+{
+	unsigned expected = 0;
+
+	start_program(0, SQUEEZED_PAGES, mend_by_truth);
+	fx->squeeze();
+	for (unsigned i = 0; i < SQUEEZED_PAGES; i++) {
+		truth[i] = RW;
+		fx->store(program + i * PAGE_SIZE, i);
+	}
+	for (unsigned i = 0; i < SQUEEZED_PAGES; i++) {
+		truth[i] = (unsigned char)pattern(i);
+		if (truth[i] != RW)
+			fx->forbid(program + i * PAGE_SIZE, truth[i]);
+	}
+	ck_assert_uint_eq(faults, 0);
+	for (unsigned k = 0; k < SQUEEZED_PAGES; k++) {
+		unsigned i = k * 577 % SQUEEZED_PAGES; /* all of them, far apart */
+
+		ck_assert_uint_eq(fx->load(program + i * PAGE_SIZE), i);
+		expected += pattern(i) == MACH_PROT_NONE;
+		ck_assert_uint_eq(faults, expected);
+		fx->store(program + i * PAGE_SIZE, i + 1);
+		expected += pattern(i) != RW;
+		ck_assert_uint_eq(faults, expected);
+	}
+	contract_stop();
+}
+END_TEST
+
 /* ---- copies ------------------------------------------------------------------------------------------------------------------ */
 
 static void copy_tests(unsigned self)
@@ -640,7 +695,7 @@ END_TEST
 
 static void copy_bad(unsigned self)
 {
-	static const va_t nowhere[] = {1, TASK_SIZE - 8, TASK_SIZE, UINT64_MAX - 16};
+	static const va_t nowhere[] = {1, TASK_SIZE - 8, TASK_SIZE, (va_t)1 << 62, UINT64_MAX - 16};
 	char buf[64] = {0};
 	va_t end = program + 2 * PAGE_SIZE, bad = fx->bad_va();
 
@@ -823,6 +878,7 @@ static TCase *memory_tests(void)
 	tcase_add_test(t, a_hint_allows_no_more_than_it_says);
 	tcase_add_loop_test(t, a_translation_is_withdrawn_from_every_cpu, 0, fx->seeds);
 	tcase_add_loop_test(t, no_store_lands_after_the_withdrawal, 0, fx->seeds);
+	tcase_add_test(t, a_machine_short_of_room_allows_no_more_than_before);
 	tcase_add_test(t, copies_reach_the_program);
 	tcase_add_test(t, copies_to_bad_addresses_are_efault);
 	tcase_add_test(t, copies_fault_through_the_engine_unless_atomic);

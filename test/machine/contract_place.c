@@ -282,6 +282,7 @@ END_TEST
 #define RACE_PAGES 64u
 static va_t race_at;
 static uint32_t race_go;
+static struct mach_lock race_lock; /* the ptl's part */
 static uint64_t race_reported;
 
 static enum fault_result open_when_told(va_t va, unsigned flags)
@@ -474,6 +475,87 @@ START_TEST(discard_throws_content_away)
 }
 END_TEST
 
+/* A store that races with the discard lands before it and is thrown away, or waits for the page to be opened again. */
+static enum fault_result open_when_told_again(va_t va, unsigned flags)
+{
+	mach_lock(M, &race_lock);
+	fx->allow(va, RW);
+	mach_add32(M, &faults, 1);
+	mach_unlock(M, &race_lock);
+	return FAULT_DONE;
+}
+
+static void discard_or_store(unsigned self)
+{
+	for (unsigned i = 0; self && !mach_load32(M, &race_go); i++)
+		fx->store(race_at, i);
+	for (unsigned i = 0; self == 0 && i < fx->rounds / 4; i++) {
+		uint32_t opened = mach_load32(M, &faults);
+
+		while (i && mach_load32(M, &faults) == opened)
+			fx->relax(); /* somebody stores, now */
+		mach_lock(M, &race_lock);
+		ck_assert_int_eq(M->ops->place_discard(as, race_at, page(race_at, 1), true, RW), 0);
+		nr_runs = 0;
+		ck_assert_int_eq(M->ops->place_scan(as, race_at, page(race_at, 1), note_run, NULL), 0);
+		ck_assert_uint_eq(nr_runs, 0);
+		mach_unlock(M, &race_lock);
+	}
+	if (self == 0)
+		mach_store32(M, &race_go, 1);
+}
+
+START_TEST(nothing_lands_on_a_page_while_it_is_discarded)
+{
+	contract_start(0);
+	race_at = fx->map(2, open_when_told_again);
+	as = fx->as();
+	race_go = 0;
+	fx->run(3, discard_or_store);
+	contract_stop();
+}
+END_TEST
+
+static int count_places(void *arg, const struct mach_place *p)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* Given up for lack of room, a page beside something else's memory takes nothing of that with it. */
+START_TEST(a_machine_short_of_room_leaves_others_alone)
+{
+	const unsigned n = 4096;
+	unsigned mappings = 0;
+	va_t at, hole;
+
+	contract_start(0);
+	at = new_pages(n);
+	hole = page(at, n / 2);
+	ck_assert_int_eq(munmap((void *)(uintptr_t)hole, 2 * PAGE_SIZE), 0);
+	M->ops->place_forget(as, hole, page(hole, 2));
+	map_at(hole, 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	fx->squeeze();
+	for (unsigned i = 0; i < n; i += 3)
+		if (page(at, i) < hole || page(at, i) >= page(hole, 2))
+			fx->forbid(page(at, i), MACH_PROT_NONE);
+	for (unsigned i = 0; i < n; i += 64)
+		fx->load(page(at, i));
+	ck_assert_int_eq(M->ops->place_query(as, at, page(at, n), count_places, &mappings), 0);
+	ck_assert_uint_lt(mappings, n / 3); /* else nothing was given up, and nothing is proved */
+	nr_places = 0;
+	ck_assert_int_eq(M->ops->place_query(as, hole, page(hole, 2), note_place, NULL), 0);
+	for (unsigned i = 0; i < nr_places; i++)
+		ck_assert_uint_eq(places[i].prot, RW);
+	faults = 0;
+	fx->store(hole, 1);
+	fx->store(page(hole, 1), 1);
+	ck_assert_uint_eq(faults, 0);
+	ck_assert_int_eq(M->ops->place_attach(as, hole, page(hole, 2), RW), 0); /* for the fixture */
+	contract_stop();
+}
+END_TEST
+
 /* ---- suite ---------------------------------------------------------------------------------------------------------------- */
 
 TCase *contract_place_tests(void)
@@ -492,5 +574,7 @@ TCase *contract_place_tests(void)
 	tcase_add_test(t, write_from_a_bad_source_says_how_far_it_came);
 	tcase_add_test(t, nobody_sees_a_page_before_it_is_whole);
 	tcase_add_test(t, discard_throws_content_away);
+	tcase_add_test(t, nothing_lands_on_a_page_while_it_is_discarded);
+	tcase_add_test(t, a_machine_short_of_room_leaves_others_alone);
 	return t;
 }

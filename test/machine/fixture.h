@@ -37,6 +37,8 @@ struct fixture {
 	/* The program's own accesses. They go on until they succeed. */
 	uint64_t (*load)(va_t va);
 	void (*store)(va_t va, uint64_t value);
+	/* From now on the machine has as little room for translations as it can do with. */
+	void (*squeeze)(void);
 	/* What the page holds, whatever its translations allow. */
 	uint64_t (*peek)(va_t va);
 	/* The content of a frame; NULL: the machine has none. */

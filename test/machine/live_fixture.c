@@ -121,6 +121,11 @@ static void store(va_t va, uint64_t value)
 	*(volatile uint64_t *)(uintptr_t)va = value;
 }
 
+static void squeeze(void)
+{
+	live_set_mapping_budget(PTRS_PER_TABLE + 1); /* translations are given up 2 MiB at a time: less cannot work */
+}
+
 static uint64_t peek(va_t va)
 {
 	static int fd = -1;
@@ -147,5 +152,6 @@ const struct fixture live_fixture = {
 	.forbid = forbid,
 	.load = load,
 	.store = store,
+	.squeeze = squeeze,
 	.peek = peek,
 };

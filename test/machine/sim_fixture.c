@@ -19,7 +19,7 @@ static struct machine *start(int seed, const char **why)
 {
 	struct sim_config config = {
 		.nr_cpus = FIXTURE_CPUS,
-		.nr_frames = 64,
+		.nr_frames = 1200,
 		.mem_bytes = (size_t)32 << 20,
 		.seed = (uint64_t)seed,
 		.switch_one_in = seed ? 2 + (unsigned)seed % 7 : 0,
@@ -128,6 +128,11 @@ static void store(va_t va, uint64_t value)
 	ck_assert_int_eq(sim_store(&space.as, va, 8, value), FAULT_DONE);
 }
 
+/* The TLB has 64 entries: that is little enough. */
+static void squeeze(void)
+{
+}
+
 static uint64_t peek(va_t va)
 {
 	const char *frame = sim_frame_ptr(pte_pfn(*space_slot(&space, va, 0)));
@@ -150,6 +155,7 @@ const struct fixture sim_fixture = {
 	.forbid = forbid,
 	.load = load,
 	.store = store,
+	.squeeze = squeeze,
 	.peek = peek,
 	.frame = sim_frame_ptr,
 };

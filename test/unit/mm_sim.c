@@ -655,6 +655,44 @@ START_TEST(protected_content_stands_still)
 }
 END_TEST
 
+static uint32_t flag;
+
+static void store_and_tell(void *arg)
+{
+	for (unsigned p = 0; p < PAGES; p++) {
+		ck_assert_uint_eq(load(page(p)), 0);
+		store(page(p), 1);
+		mach_store32(sim_machine(), &flag, p + 1);
+	}
+}
+
+static void look_and_check(void *arg)
+{
+	for (unsigned p = 0; p < PAGES; sim_yield()) {
+		bool told = mach_load32(sim_machine(), &flag) > p;
+		uint64_t v = load(page(p));
+
+		ck_assert_uint_le(v, 1);
+		ck_assert(v == 1 || !told);
+		p += told;
+	}
+}
+
+/* The first store replaces the zero page. Whoever had that page must not go on with it. */
+START_TEST(a_new_page_is_seen_by_everybody)
+{
+	create((uint64_t)_i);
+	map(PAGES);
+	flag = 0;
+	sim_spawn(0, &mm.as, store_and_tell, NULL);
+	for (unsigned i = 1; i < 4; i++)
+		sim_spawn(i, &mm.as, look_and_check, NULL);
+	ck_assert_msg(sim_run() == SIM_DONE, "%s", sim_report());
+	check();
+	destroy();
+}
+END_TEST
+
 /* mprotect, DONTNEED, fills and faults at once: a word is what its CPU stored last, or the page was thrown away since. */
 static void store_or_find_nothing(void *arg)
 {
@@ -733,6 +771,8 @@ static void expect_end(enum sim_outcome outcome)
 {
 	ck_assert_msg(outcome == SIM_DONE, "%s", sim_report());
 	ck_assert(uffd_is_quiet(&sys));
+	if (ctx) /* messages of those who wait no more are gone too */
+		ck_assert_uint_eq(uffd_poll(ctx, true), 0);
 	for (unsigned i = 0; i < 2; i++)
 		ck_assert_int_eq(result_of[i], FAULT_DONE);
 	check();
@@ -876,9 +916,19 @@ static void prepare_nothing(void)
 {
 }
 
+/* No page table is left over: the next one needs memory. */
+static void use_up_tables(void)
+{
+	for (va_t far = (va_t)1 << 33; mm.pt_free; far += PMD_SIZE) {
+		ck_assert_int_eq(mm_map(&mm, far, far + PAGE_SIZE, RW), 0);
+		ck_assert_uint_eq(load(far), 0);
+	}
+}
+
 static void prepare_map(void)
 {
 	map(1100);
+	use_up_tables();
 }
 
 static void prepare_used(void)
@@ -906,6 +956,15 @@ static void prepare_uffd(void)
 	prepare_map();
 	open_uffd(UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED);
 	ck_assert_int_eq(reg(0, 1100, VM_UFFD_MISSING | VM_UFFD_WP), 0);
+}
+
+/* Room for one vma: of the two splits that an operation in the middle needs, the second one fails. */
+static void prepare_one_left(void)
+{
+	prepare_used();
+	for (unsigned at = 2000; *(void **)mm.vma_pool.free && at < 4000; at += 2)
+		ck_assert_int_eq(mm_map(&mm, page(at), page(at + 1), RW), 0);
+	ck_assert_ptr_null(*(void **)mm.vma_pool.free);
 }
 
 static int op_map(void)
@@ -1052,6 +1111,8 @@ static const struct operation operations[] = {
 	{"store after load", prepare_map, op_store_after_load},
 	{"protect", prepare_tight, op_protect},
 	{"unmap", prepare_tight, op_unmap},
+	{"unmap, second split", prepare_one_left, op_unmap},
+	{"protect, second split", prepare_one_left, op_protect},
 	{"dontneed", prepare_used, op_dontneed},
 	{"create", prepare_nothing, op_create},
 	{"register", prepare_tight_uffd, op_register},
@@ -1132,6 +1193,7 @@ static TCase *together(void)
 	tcase_add_test(t, a_message_tells_who_and_where);
 	tcase_add_loop_test(t, no_store_is_lost_under_write_protection, 0, SEEDS);
 	tcase_add_loop_test(t, protected_content_stands_still, 0, SEEDS);
+	tcase_add_loop_test(t, a_new_page_is_seen_by_everybody, 0, SEEDS);
 	tcase_add_loop_test(t, the_map_may_change_under_everybody, 0, SEEDS);
 	tcase_add_loop_test(t, unregister_ends_a_wait, 0, 4);
 	tcase_add_loop_test(t, release_ends_a_wait, 0, 4);
