@@ -105,8 +105,8 @@ typedef int (*run_clone_fn)(void *);
 	X(ssize_t, readlink, (const char *path, char *buf, size_t n), SYS_readlink)                                    \
 	X(ssize_t, readlinkat, (int dir, const char *path, char *buf, size_t n), SYS_readlinkat)                       \
 	X(char *, getcwd, (char *buf, size_t n), -1)                                                                   \
-	X(int, pipe, (int fds[2]), SYS_pipe)                                                                           \
-	X(int, pipe2, (int fds[2], int flags), SYS_pipe2)                                                              \
+	X(int, pipe, (int *fds), SYS_pipe)                                                                             \
+	X(int, pipe2, (int *fds, int flags), SYS_pipe2)                                                                \
 	X(int, uname, (struct utsname *u), SYS_uname)                                                                  \
 	X(ssize_t, getrandom, (void *buf, size_t n, unsigned flags), SYS_getrandom)                                    \
 	X(int, nanosleep, (const struct timespec *req, struct timespec *rem), SYS_nanosleep)                           \
@@ -136,7 +136,7 @@ typedef int (*run_clone_fn)(void *);
 	X(int, getpeername, (int fd, struct sockaddr *sa, socklen_t *len), SYS_getpeername)                            \
 	X(int, bind, (int fd, const struct sockaddr *sa, socklen_t len), SYS_bind)                                     \
 	X(int, connect, (int fd, const struct sockaddr *sa, socklen_t len), SYS_connect)                               \
-	X(int, socketpair, (int domain, int type, int protocol, int fds[2]), SYS_socketpair)                           \
+	X(int, socketpair, (int domain, int type, int protocol, int *fds), SYS_socketpair)                             \
 	X(int, chdir, (const char *path), SYS_chdir)                                                                   \
 	X(int, mkdir, (const char *path, mode_t mode), SYS_mkdir)                                                      \
 	X(int, rmdir, (const char *path), SYS_rmdir)                                                                   \

@@ -69,12 +69,12 @@ char *run_getcwd(char *buf, size_t n)
 	return run_done(-1, SYS_getcwd, (long)buf, (long)n, 0, 0, 0, 0) == -1 ? NULL : buf;
 }
 
-int run_pipe(int fds[2])
+int run_pipe(int *fds)
 {
 	return (int)run_done(next()->pipe(fds), SYS_pipe, (long)fds, 0, 0, 0, 0, 0);
 }
 
-int run_pipe2(int fds[2], int flags)
+int run_pipe2(int *fds, int flags)
 {
 	return (int)run_done(next()->pipe2(fds, flags), SYS_pipe2, (long)fds, flags, 0, 0, 0, 0);
 }

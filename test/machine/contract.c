@@ -489,6 +489,18 @@ START_TEST(a_narrowed_translation_can_still_be_read)
 }
 END_TEST
 
+START_TEST(withdrawing_some_permission_gives_none_back)
+{
+	start_program(0, 2, mend);
+	fx->store(program, 7);
+	fx->forbid(program, MACH_PROT_NONE);
+	M->ops->tlb_restrict(fx->as(), program, program + 2 * PAGE_SIZE, MACH_PROT_R, RW);
+	ck_assert_uint_eq(fx->load(program), 7);
+	ck_assert_uint_eq(faults, 1);
+	contract_stop();
+}
+END_TEST
+
 START_TEST(a_range_is_withdrawn_as_a_whole)
 {
 	const unsigned n = 32;
@@ -874,6 +886,7 @@ static TCase *memory_tests(void)
 	tcase_add_test(t, a_program_uses_its_memory_undisturbed);
 	tcase_add_test(t, a_withdrawn_translation_faults);
 	tcase_add_test(t, a_narrowed_translation_can_still_be_read);
+	tcase_add_test(t, withdrawing_some_permission_gives_none_back);
 	tcase_add_test(t, a_range_is_withdrawn_as_a_whole);
 	tcase_add_test(t, a_hint_allows_no_more_than_it_says);
 	tcase_add_loop_test(t, a_translation_is_withdrawn_from_every_cpu, 0, fx->seeds);

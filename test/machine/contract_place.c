@@ -487,18 +487,19 @@ static enum fault_result open_when_told_again(va_t va, unsigned flags)
 
 static void discard_or_store(unsigned self)
 {
+	uint32_t opened = 0;
+
 	for (unsigned i = 0; self && !mach_load32(M, &race_go); i++)
 		fx->store(race_at, i);
 	for (unsigned i = 0; self == 0 && i < fx->rounds / 4; i++) {
-		uint32_t opened = mach_load32(M, &faults);
-
 		while (i && mach_load32(M, &faults) == opened)
-			fx->relax(); /* somebody stores, now */
+			fx->relax(); /* until somebody stores again */
 		mach_lock(M, &race_lock);
 		ck_assert_int_eq(M->ops->place_discard(as, race_at, page(race_at, 1), true, RW), 0);
 		nr_runs = 0;
 		ck_assert_int_eq(M->ops->place_scan(as, race_at, page(race_at, 1), note_run, NULL), 0);
 		ck_assert_uint_eq(nr_runs, 0);
+		opened = mach_load32(M, &faults);
 		mach_unlock(M, &race_lock);
 	}
 	if (self == 0)
