@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 struct engine engine;
@@ -45,6 +46,7 @@ static const struct mm_uffd_ops *mm_ops(void)
 
 static int start_locked(void)
 {
+	const char *budget;
 	int r;
 
 	if (engine.started)
@@ -61,6 +63,9 @@ static int start_locked(void)
 		r = live_signals_start(&engine.mm.as, &fl_signal_hooks);
 	if (r)
 		return r;
+	budget = getenv("FAULTLINE_MAPPING_BUDGET");
+	if (budget)
+		live_set_mapping_budget(strtoull(budget, NULL, 10));
 	engine.uffds.count = stats_count;
 	engine.uffds.readiness = desc_readiness;
 	engine.pid = getpid();

@@ -134,15 +134,15 @@ static void chunk_set_bounds(struct chunk *c, uint32_t bounds)
 
 /* ---- the host -------------------------------------------------------------------------------------------------------------- */
 
-static void evict_one(va_t keep_start, va_t keep_end);
+static bool evict_one(va_t keep_start, va_t keep_end);
 
 /* The mapping limit may be reached by the program's own mappings too: make room and try again. */
 static void host_protect(va_t start, va_t end, unsigned prot)
 {
 	long r;
 
-	while ((r = sys3(SYS_mprotect, (long)start, (long)(end - start), prot)) == -ENOMEM && !list_is_empty(&queue))
-		evict_one(start, end);
+	while ((r = sys3(SYS_mprotect, (long)start, (long)(end - start), prot)) == -ENOMEM && evict_one(start, end))
+		;
 	ASSERT(r == 0);
 }
 
@@ -478,8 +478,8 @@ static void chunk_evict(struct chunk *c)
 	live_counts.evictions++;
 }
 
-/* The chunk that has been split longest, but none inside [keep_start, keep_end): its host state is being changed. */
-static void evict_one(va_t keep_start, va_t keep_end)
+/* The chunk that has been split longest, but none in [keep_start, keep_end), which is being changed. False: no other. */
+static bool evict_one(va_t keep_start, va_t keep_end)
 {
 	list_for_each_safe(l, tmp, &queue) {
 		struct chunk *c = container_of(l, struct chunk, link);
@@ -491,9 +491,9 @@ static void evict_one(va_t keep_start, va_t keep_end)
 			list_del(&c->link);
 			list_add_tail(&queue, &c->link);
 		}
-		return;
+		return true;
 	}
-	ASSERT(!"the host's mapping limit is reached and nothing is left to give up");
+	return false;
 }
 
 void tlb_relieve(va_t start, va_t end)
@@ -508,8 +508,8 @@ void tlb_relieve(va_t start, va_t end)
 	}
 	if (unlikely(budget == 0))
 		live_set_mapping_budget(0);
-	for (uint64_t tries = queue.next != &queue ? 8 : 0; total_bounds > budget && tries > 0; tries--)
-		evict_one(start & PMD_MASK, end);
+	for (int tries = 8; total_bounds > budget && tries > 0 && evict_one(start & PMD_MASK, end);)
+		tries--;
 }
 
 void tlb_guard_all(va_t start, va_t end)
