@@ -147,6 +147,15 @@ static void note_none(struct protect *p, va_t start, va_t end)
 	p->none_end = max_u64(p->none_end, end);
 }
 
+static void protect_present(struct pt_span *s, struct protect *p, unsigned i, pte_t e)
+{
+	if (!pte_uffd_wp(e)) {
+		pte_set(s->mm, &s->slots[i], pte_mk_uffd_wp(e));
+		p->changed++;
+	}
+	note_protected(p, s->va + i * PAGE_SIZE);
+}
+
 /* Per entry, reference 5.2. An entry that is none is only noted: whether it holds a page is asked afterwards. */
 static int protect_span(struct pt_span *s, void *arg)
 {
@@ -156,15 +165,10 @@ static int protect_span(struct pt_span *s, void *arg)
 		pte_t e = pte_get(s->mm, &s->slots[i]);
 		va_t va = s->va + i * PAGE_SIZE;
 
-		if (pte_is_none(e)) {
+		if (pte_is_none(e))
 			note_none(p, va, va + PAGE_SIZE);
-		} else if (pte_is_present(e)) {
-			if (!pte_uffd_wp(e)) {
-				pte_set(s->mm, &s->slots[i], pte_mk_uffd_wp(e));
-				p->changed++;
-			}
-			note_protected(p, va);
-		}
+		else if (pte_is_present(e))
+			protect_present(s, p, i, e);
 	}
 	return 0;
 }
@@ -175,7 +179,10 @@ static int protect_hole(struct mm *mm, va_t start, va_t end, void *arg)
 	return 0;
 }
 
-/* Entries of pages that the host was found to hold: known present from now on, and protected. */
+/*
+ * Entries of pages that the host was found to hold: known present from now on, and protected. A page that came between the
+ * two looks (the ptl was dropped) is protected as if it had been there all along.
+ */
 static int protect_found_span(struct pt_span *s, void *arg)
 {
 	struct protect *p = arg;
@@ -184,11 +191,10 @@ static int protect_found_span(struct pt_span *s, void *arg)
 		pte_t e = pte_get(s->mm, &s->slots[i]);
 		va_t va = s->va + i * PAGE_SIZE;
 
-		if (!pte_is_none(e))
-			continue;
-		pte_set(s->mm, &s->slots[i], pte_mk_uffd_wp(pte_mk_present(p->flush.vma, va >> PAGE_SHIFT)));
-		p->changed++;
-		note_protected(p, va);
+		if (pte_is_none(e))
+			e = pte_mk_present(p->flush.vma, va >> PAGE_SHIFT);
+		if (pte_is_present(e))
+			protect_present(s, p, i, e);
 	}
 	return 0;
 }
@@ -205,7 +211,11 @@ static int protect_marker_span(struct pt_span *s, void *arg)
 	struct protect *p = arg;
 
 	for (unsigned i = 0; i < s->n; i++) {
-		if (!pte_is_none(pte_get(s->mm, &s->slots[i])))
+		pte_t e = pte_get(s->mm, &s->slots[i]);
+
+		if (pte_is_present(e))
+			protect_present(s, p, i, e); /* came between the two looks */
+		if (!pte_is_none(e))
 			continue;
 		pte_set(s->mm, &s->slots[i], pte_marker(MARKER_UFFD_WP));
 		p->changed++;

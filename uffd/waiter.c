@@ -107,7 +107,7 @@ static bool leave_queue(struct uffd_ctx *ctx, struct uffd_waiter *w)
 	mach_lock(ctx->sys->m, &ctx->lock);
 	if (!list_is_empty(&w->link)) {
 		unread = is_on(&ctx->pending, w);
-		dequeue(ctx, w, unread, WAITER_CANCELLED);
+		dequeue(ctx, w, unread, WAITER_WOKEN); /* cancelled is what a signal does */
 	}
 	mach_unlock(ctx->sys->m, &ctx->lock);
 	return unread;

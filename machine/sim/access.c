@@ -59,7 +59,7 @@ static enum fault_result do_access(struct sim *s, const struct access *a)
 	return r;
 }
 
-/* ---- programs --------------------------------------------------------------------------------------------------------- */
+/* ---- programs -------------------------------------------------------------------------------------------------- */
 
 static void assert_shape(va_t va, unsigned size)
 {
@@ -100,7 +100,7 @@ enum fault_result sim_fetch(struct mach_as *as, va_t va)
 	return do_access(sim_get(), &a);
 }
 
-/* ---- copies on a program's behalf ----------------------------------------------------------------------------------------- */
+/* ---- copies on a program's behalf ------------------------------------------------------------------------------ */
 
 /* Is [va, va+len) a pointer of the test program? */
 static bool is_host_range(va_t va, size_t len)

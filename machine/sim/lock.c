@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-/* ---- what the current CPU holds --------------------------------------------------------------------------------------- */
+/* ---- what the current CPU holds -------------------------------------------------------------------------------- */
 
 static struct sim_held *find_held(struct sim_cpu *c, const void *lock)
 {
@@ -41,7 +41,7 @@ static void block_on_lock(struct sim *s, const void *lock, enum sim_why why)
 		sim_block_here(s, b.what, SIM_NO_DEADLINE);
 }
 
-/* ---- locks ------------------------------------------------------------------------------------------------------------ */
+/* ---- locks ----------------------------------------------------------------------------------------------------- */
 
 void sim_lock(struct machine *m, struct mach_lock *l)
 {
@@ -122,7 +122,7 @@ bool sim_rw_is_held(struct machine *m, const struct mach_rwlock *l, bool for_wri
 	return h && (!for_write || h->how == SIM_WHY_WRITE_LOCK);
 }
 
-/* ---- waiting ----------------------------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------------------------- */
 
 static uint64_t deadline_of(const struct sim *s, int64_t timeout_ns)
 {
@@ -188,7 +188,7 @@ bool sim_interrupt(unsigned cpu)
 	return true;
 }
 
-/* ---- for the scheduler ---------------------------------------------------------------------------------------------------- */
+/* ---- for the scheduler ----------------------------------------------------------------------------------------- */
 
 bool sim_block_is_over(const struct sim *s, const struct sim_blocked_on *b)
 {

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- choices -------------------------------------------------------------------------------------------------------- */
+/* ---- choices --------------------------------------------------------------------------------------------------- */
 
 /* xorshift64*: the state is never 0 */
 static uint64_t random_next(struct sim *s)
@@ -92,7 +92,7 @@ static bool skip_to_deadline(struct sim *s)
 	return true;
 }
 
-/* ---- giving and taking the turn ---------------------------------------------------------------------------------------- */
+/* ---- giving and taking the turn -------------------------------------------------------------------------------- */
 
 static void give_up_turn(struct sim *s, bool last)
 {
@@ -199,7 +199,7 @@ void sim_block_here(struct sim *s, struct sim_block what, uint64_t deadline)
 	ASSERT(s->cur == c && c->state == SIM_CPU_READY);
 }
 
-/* ---- programs ------------------------------------------------------------------------------------------------------------ */
+/* ---- programs -------------------------------------------------------------------------------------------------- */
 
 static void program_main(void *arg)
 {
@@ -304,7 +304,7 @@ void sim_sched_init(struct sim *s)
 	s->cur = &s->boot;
 }
 
-/* ---- reports -------------------------------------------------------------------------------------------------------------- */
+/* ---- reports --------------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static void say(struct sim *s, const char *format, ...)
 {

@@ -16,7 +16,7 @@
 #define SIM_VA_LIMIT ((va_t)1 << 40)
 #define SIM_MAX_CPUS 16u
 
-/* ---- making one ------------------------------------------------------------------------------------------------- */
+/* ---- making one ------------------------------------------------------------------------------------------------ */
 
 /* An access about to be made. cpu is the one that makes it. */
 struct sim_access {
@@ -47,7 +47,7 @@ int sim_create(const struct sim_config *config) FL_MUST_CHECK;
 void sim_destroy(void);
 struct machine *sim_machine(void);
 
-/* ---- running ----------------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------------------------- */
 
 enum sim_cpu_state {
 	SIM_CPU_IDLE, /* nothing was spawned */
@@ -94,7 +94,7 @@ struct sim_block sim_cpu_block(unsigned cpu);
 /* The address space that boot code's copy_in and copy_out mean. */
 void sim_boot_as(struct mach_as *as);
 
-/* ---- what a simulated program can do ------------------------------------------------------------------------------- */
+/* ---- what a simulated program can do --------------------------------------------------------------------------- */
 
 /* Load or store size (1, 2, 4, 8) bytes, naturally aligned. FAULT_DONE, or what the fault handler answered. */
 enum fault_result sim_load(struct mach_as *as, va_t va, unsigned size, uint64_t *value) FL_MUST_CHECK;
@@ -111,7 +111,7 @@ unsigned sim_self(void);
 /* A signal for a program: ends its mach wait with -EINTR. False when it is not in one. */
 bool sim_interrupt(unsigned cpu);
 
-/* ---- looking and meddling ------------------------------------------------------------------------------------------ */
+/* ---- looking and meddling -------------------------------------------------------------------------------------- */
 
 uint64_t sim_steps(void);    /* points announced so far */
 uint64_t sim_switches(void); /* times that a CPU was given the turn */

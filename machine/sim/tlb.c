@@ -11,7 +11,7 @@
 /* Announce a whole range page by page up to here; beyond it only what the TLB holds. */
 #define ANNOUNCE_MAX (SIM_TLB_SETS * SIM_TLB_WAYS)
 
-/* ---- one TLB ---------------------------------------------------------------------------------------------------------- */
+/* ---- one TLB --------------------------------------------------------------------------------------------------- */
 
 static unsigned set_of(va_t va)
 {
@@ -62,7 +62,7 @@ bool sim_tlb_maps_frame(const struct sim *s, uint64_t pfn)
 	return false;
 }
 
-/* ---- the walk ------------------------------------------------------------------------------------------------------------ */
+/* ---- the walk -------------------------------------------------------------------------------------------------- */
 
 /* Where a walk ended: the leaf's slot, the entry read there, and the frame that it gives va. */
 struct walk {
@@ -151,7 +151,7 @@ bool sim_translate(struct sim *s, struct mach_as *as, va_t va, unsigned need, ui
 	return true;
 }
 
-/* ---- address spaces ------------------------------------------------------------------------------------------------------- */
+/* ---- address spaces -------------------------------------------------------------------------------------------- */
 
 int sim_as_create(struct machine *m, struct mach_as *as)
 {
@@ -186,7 +186,7 @@ void sim_as_destroy(struct mach_as *as)
 	as->priv = NULL;
 }
 
-/* ---- withdrawing ------------------------------------------------------------------------------------------------------------ */
+/* ---- withdrawing ----------------------------------------------------------------------------------------------- */
 
 /* Fills happen on demand. */
 void sim_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base)
@@ -246,7 +246,7 @@ void sim_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot, u
 	assert_withdrawn(s, as, start, end, prot, begin);
 }
 
-/* ---- for tests ---------------------------------------------------------------------------------------------------------------- */
+/* ---- for tests ------------------------------------------------------------------------------------------------- */
 
 bool sim_tlb_get(unsigned cpu, const struct mach_as *as, va_t va, struct sim_translation *out)
 {

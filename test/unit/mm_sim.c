@@ -17,7 +17,7 @@
 #define VA ((va_t)0x7000000)
 #define SEEDS 60
 
-/* ---- a world: one address space, one context ------------------------------------------------------------------------- */
+/* ---- a world: one address space, one context ------------------------------------------------------------------- */
 
 static struct memory mem;
 static struct uffd_system sys;
@@ -98,7 +98,7 @@ static enum fault_result try_store(va_t va)
 	return sim_store(&mm.as, va, 8, 0xBAD);
 }
 
-/* ---- the ABI, as a program calls it ------------------------------------------------------------------------------------ */
+/* ---- the ABI, as a program calls it ---------------------------------------------------------------------------- */
 
 static int call(unsigned long cmd, void *arg)
 {
@@ -177,7 +177,7 @@ static void fill(unsigned at, uint64_t v)
 	ck_assert_int_eq(done, PAGE_SIZE);
 }
 
-/* ---- mappings ------------------------------------------------------------------------------------------------------------- */
+/* ---- mappings -------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_mapping_begins_as_zeroes)
 {
@@ -315,7 +315,7 @@ START_TEST(memory_runs_out_without_harm)
 }
 END_TEST
 
-/* ---- fills, alone ------------------------------------------------------------------------------------------------------------ */
+/* ---- fills, alone ---------------------------------------------------------------------------------------------- */
 
 START_TEST(fills_do_as_the_kernel_does)
 {
@@ -463,7 +463,7 @@ START_TEST(write_protection_survives_mprotect)
 }
 END_TEST
 
-/* ---- with a monitor on another CPU --------------------------------------------------------------------------------------------- */
+/* ---- with a monitor on another CPU ----------------------------------------------------------------------------- */
 
 #define PAGES 4u
 
@@ -743,7 +743,7 @@ START_TEST(the_map_may_change_under_everybody)
 }
 END_TEST
 
-/* ---- what ends a wait (I10) --------------------------------------------------------------------------------------------------------- */
+/* ---- what ends a wait (I10) ------------------------------------------------------------------------------------ */
 
 static enum fault_result result_of[4];
 
@@ -897,7 +897,7 @@ START_TEST(a_copy_waits_for_its_source)
 }
 END_TEST
 
-/* ---- every allocation fails in its turn --------------------------------------------------------------------------------------------- */
+/* ---- every allocation fails in its turn ------------------------------------------------------------------------ */
 
 /* An operation under test: 0, or -ENOMEM (or FAULT_OOM as -ENOMEM). prepare runs without failures. */
 struct operation {
@@ -1161,7 +1161,7 @@ START_TEST(an_allocation_that_fails_does_no_harm)
 }
 END_TEST
 
-/* ---- suite ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- suite ----------------------------------------------------------------------------------------------------- */
 
 static TCase *alone(void)
 {
