@@ -266,20 +266,13 @@ static void answer(enum fault_result result, siginfo_t *info, ucontext_t *uc)
  */
 static bool try_again(va_t va, unsigned flags, const ucontext_t *uc)
 {
-	static struct {
-		uint32_t tid;
-		va_t va;
-		uintptr_t pc;
-	} last[16], *l;
-	uintptr_t pc = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+	static uint64_t last[16]; /* by thread; a collision costs one more try */
 	uint32_t tid = my_tid();
-	bool again;
+	uint64_t me = ((uint64_t)tid << 32 ^ va ^ (uint64_t)uc->uc_mcontext.gregs[REG_RIP] << 8) | 1;
+	uint64_t *l = &last[tid % ARRAY_LEN(last)];
+	bool again = __atomic_load_n(l, __ATOMIC_RELAXED) != me && live_host_permits(va, flags);
 
-	l = &last[tid % ARRAY_LEN(last)];
-	again = !(l->tid == tid && l->va == va && l->pc == pc) && live_host_permits(va, flags);
-	l->tid = again ? tid : 0;
-	l->va = va;
-	l->pc = pc;
+	__atomic_store_n(l, again ? me : 0, __ATOMIC_RELAXED);
 	return again;
 }
 

@@ -475,7 +475,7 @@ static void chunk_evict(struct chunk *c)
 			prot &= c->tag[i];
 	update_chunk(c, 0, PTRS_PER_TABLE - 1, tag_and, prot, &run);
 	run_flush(&run);
-	live_counts.evictions++;
+	__atomic_fetch_add(&live_counts.evictions, 1, __ATOMIC_RELAXED);
 }
 
 /* The chunk that has been split longest, but none in [keep_start, keep_end), which is being changed. False: no other. */

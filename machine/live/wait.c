@@ -56,24 +56,23 @@ uint64_t live_ticks(void)
 
 uint64_t live_ticks_to_ns(uint64_t ticks)
 {
-	static uint64_t start_ticks, start_ns, ns_per_2p32; /* races between threads: any of the values serves */
-	uint64_t calls = 0, now;
-	static uint64_t nr_calls;
+	static uint64_t start_ticks, start_ns, ns_per_2p32, nr_calls; /* threads race: any of the values serves */
+	uint64_t calls = __atomic_fetch_add(&nr_calls, 1, __ATOMIC_RELAXED), elapsed;
 
-	calls = __atomic_fetch_add(&nr_calls, 1, __ATOMIC_RELAXED);
 	if (calls == 0) {
-		start_ns = live_now_ns(NULL);
-		start_ticks = live_ticks();
+		__atomic_store_n(&start_ns, live_now_ns(NULL), __ATOMIC_RELAXED);
+		__atomic_store_n(&start_ticks, live_ticks(), __ATOMIC_RELAXED);
 	}
-	now = live_ticks();
 	if (calls < 64 || calls % 4096 == 0) {
-		uint64_t elapsed = now - start_ticks;
-
-		if (elapsed < 1 << 14)
+		elapsed = live_ticks() - __atomic_load_n(&start_ticks, __ATOMIC_RELAXED);
+		if (elapsed < 1 << 14 || elapsed >> 62)
 			return ticks / 2; /* nothing measured yet */
-		ns_per_2p32 = (uint64_t)(((unsigned __int128)(live_now_ns(NULL) - start_ns) << 32) / elapsed);
+		__atomic_store_n(&ns_per_2p32,
+				 (uint64_t)(((unsigned __int128)(live_now_ns(NULL) - __atomic_load_n(&start_ns, __ATOMIC_RELAXED))
+					     << 32) / elapsed),
+				 __ATOMIC_RELAXED);
 	}
-	return (uint64_t)((unsigned __int128)ticks * ns_per_2p32 >> 32);
+	return (uint64_t)((unsigned __int128)ticks * __atomic_load_n(&ns_per_2p32, __ATOMIC_RELAXED) >> 32);
 }
 
 /* ---- spinning --------------------------------------------------------------------------------------------------------- */
@@ -109,7 +108,7 @@ static bool may_spin(struct spin *s, const struct bucket *b)
 
 static void spin_failed(struct spin *s)
 {
-	uint32_t failures = s->failures ? min_u64(s->failures * 2, MAX_SKIP) : 1;
+	uint32_t was = __atomic_load_n(&s->failures, __ATOMIC_RELAXED), failures = was ? min_u64(was * 2, MAX_SKIP) : 1;
 
 	__atomic_store_n(&s->failures, failures, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->skip, failures, __ATOMIC_RELAXED);
@@ -213,7 +212,7 @@ void live_wake(struct machine *m, uint32_t *word, int n)
 	struct bucket *b = bucket_of(word);
 
 	__atomic_store_n(&b->waker_cpu, this_cpu(), __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	mach_full_barrier();
 	if (__atomic_load_n(&b->sleepers, __ATOMIC_SEQ_CST))
 		sys4(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, n, 0);
 }
