@@ -24,6 +24,7 @@
 
 static struct mach_lock table_lock; /* guards the table and the pool, and orders lookups against closes */
 static struct desc **table;	    /* by number; reserved address space, touched pages only */
+static int highest;		    /* no larger number was ever in the table */
 static struct pool pool;
 
 static void *get_pages(void *arg, size_t bytes)
@@ -72,6 +73,11 @@ bool fl_is_uffd(int fd)
 	return d && d->ctx;
 }
 
+bool fl_owns(int fd)
+{
+	return peek(fd) != NULL;
+}
+
 bool fl_fd_is_private(int fd)
 {
 	return live_owns_fd(fd);
@@ -110,6 +116,8 @@ static struct desc *install(int fd, struct desc *d)
 	struct desc *stale = table[fd];
 
 	table[fd] = d;
+	if (d && fd > highest)
+		highest = fd;
 	return stale;
 }
 
@@ -187,6 +195,15 @@ static bool table_is_ours(void)
 	return pid == engine.pid || sys6(SYS_kcmp, pid, engine.pid, KCMP_FILES, 0, 0, 0) == 0;
 }
 
+/* Any number that still refers to d; -1: none. table_lock held. Only when the one we used is closed. */
+static int another_number(const struct desc *d)
+{
+	for (int fd = 0; fd <= highest; fd++)
+		if (table[fd] == d)
+			return fd;
+	return -1;
+}
+
 static struct desc *forget(int fd)
 {
 	struct desc *d = NULL;
@@ -195,6 +212,8 @@ static struct desc *forget(int fd)
 		return NULL;
 	mach_lock(engine.m, &table_lock);
 	d = install(fd, NULL);
+	if (d && d->event_fd == fd)
+		__atomic_store_n(&d->event_fd, another_number(d), __ATOMIC_RELAXED);
 	mach_unlock(engine.m, &table_lock);
 	return d;
 }
@@ -294,15 +313,18 @@ int fl_fcntl(int fd, int cmd, unsigned long arg)
 /* arrival: say so even if it is known that there are messages, since an edge-triggered waiter counts arrivals. */
 static void bring_up_to_date(struct desc *d, bool arrival)
 {
+	int fd = __atomic_load_n(&d->event_fd, __ATOMIC_RELAXED);
 	uint64_t one = 1, sink;
 	bool want;
 
+	if (fd < 0)
+		return; /* closed: only a call in flight holds it */
 	mach_lock(engine.m, &d->ready_lock);
 	want = mach_load32(engine.m, &d->ctx->nr_pending) != 0;
 	if (want && (arrival || !d->signalled))
-		sys3(SYS_write, d->event_fd, (long)&one, sizeof one);
+		sys3(SYS_write, fd, (long)&one, sizeof one);
 	else if (!want && d->signalled)
-		sys3(SYS_read, d->event_fd, (long)&sink, sizeof sink);
+		sys3(SYS_read, fd, (long)&sink, sizeof sink);
 	d->signalled = want;
 	mach_unlock(engine.m, &d->ready_lock);
 }

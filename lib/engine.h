@@ -37,7 +37,7 @@ static inline long fl_result(long r)
 struct desc {
 	uint32_t refs;	      /* A: descriptors and calls in flight */
 	struct uffd_ctx *ctx; /* C: NULL: /dev/userfaultfd */
-	int event_fd;	      /* a descriptor of the eventfd, any of its numbers */
+	int event_fd;	      /* A: a descriptor of the eventfd, any of its numbers; -1: all closed */
 	uint32_t nonblock;    /* A: the file status flag, shared by all duplicates */
 	uint32_t watched;     /* A: how many wait on it in the kernel; epoll never stops */
 	struct mach_lock ready_lock;

@@ -38,6 +38,15 @@ void fl_fork_child(void);
  */
 int fl_retry_access(const void *addr, size_t len, bool write);
 
+/* Can the byte at p be read now, without waiting for anybody? Only once a range was registered (fl_is_active). */
+bool fl_can_read(const void *p);
+
+/* The engine knows fd: a userfaultfd, or a descriptor of /dev/userfaultfd. */
+bool fl_owns(int fd);
+
+/* The program unmapped [addr, addr+len) by a call that was made already. */
+void fl_forget(void *addr, size_t len);
+
 /* The mask without the signals that the engine must be able to receive (SIGSEGV). For sigprocmask and sa_mask. */
 void fl_filter_mask(sigset_t *mask);
 

@@ -231,6 +231,40 @@ static int poll_many(struct pollfd *fds, nfds_t n, const struct timespec *timeou
 	return r;
 }
 
+/* A userfaultfd is never writable, its eventfd always: the kernel is not asked that. */
+#define ON_STACK 64
+
+static bool wants_out(const struct pollfd *fds, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++)
+		if ((fds[i].events & (POLLOUT | POLLWRNORM | POLLWRBAND)) && fl_is_uffd(fds[i].fd))
+			return true;
+	return false;
+}
+
+static int poll_without_out(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct pollfd few[ON_STACK], *copy = few;
+	size_t bytes = page_up(n * sizeof *copy);
+	int r;
+
+	if (n > ON_STACK)
+		copy = engine.m->ops->mem_alloc(engine.m, bytes, PAGE_SIZE);
+	if (!copy)
+		return -ENOMEM;
+	for (nfds_t i = 0; i < n; i++) {
+		copy[i] = fds[i];
+		if (fl_is_uffd(fds[i].fd))
+			copy[i].events &= ~(POLLOUT | POLLWRNORM | POLLWRBAND);
+	}
+	r = poll_many(copy, n, timeout, mask);
+	for (nfds_t i = 0; i < n; i++)
+		fds[i].revents = copy[i].revents;
+	if (copy != few)
+		engine.m->ops->mem_free(engine.m, copy, bytes);
+	return r;
+}
+
 static int do_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct desc *d = n == 1 && !mask ? desc_get(fds[0].fd) : NULL;
@@ -239,7 +273,7 @@ static int do_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 	if (!d || !d->ctx) {
 		if (d)
 			desc_put(d);
-		return poll_many(fds, n, timeout, mask);
+		return (wants_out(fds, n) ? poll_without_out : poll_many)(fds, n, timeout, mask);
 	}
 	r = poll_one(d, &fds[0], timeout ? timeout->tv_sec * 1000000000 + timeout->tv_nsec : -1);
 	desc_put(d);

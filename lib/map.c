@@ -303,6 +303,25 @@ void *fl_mremap(void *old, size_t old_len, size_t new_len, int flags, void *new_
 	return (void *)fl_result(r);
 }
 
+void fl_forget(void *addr, size_t len)
+{
+	va_t start, end;
+
+	if (!is_range(addr, len, &start, &end))
+		return;
+	map_lock();
+	ASSERT(forget_range(start, end) == 0);
+	map_unlock();
+	live_engine_exit();
+}
+
+bool fl_can_read(const void *p)
+{
+	char byte;
+
+	return engine.m->ops->copy_in_atomic(engine.m, &byte, (va_t)(uintptr_t)p, 1) == 0;
+}
+
 /* ---- system calls that met an untranslated page --------------------------------------------------------------------------------------- */
 
 int fl_retry_access(const void *addr, size_t len, bool write)

@@ -19,7 +19,6 @@
 #define IOC_NEW ((unsigned long)USERFAULTFD_IOC_NEW)
 #define DEV_PATH "/dev/userfaultfd"
 
-static bool has_device; /* once /dev/userfaultfd was opened */
 
 static int note_uffd(int fd)
 {
@@ -37,25 +36,10 @@ int run_userfaultfd(int flags)
 	return note_uffd(fl_userfaultfd(flags));
 }
 
-/*
- * Is fd one of the engine's device nodes? They are no userfaultfds, but the engine knows them by number and must hear
- * of their copies and closes. fl_watch is the question that has no effect on them.
- */
-static bool is_device(int fd)
-{
-	int saved = errno;
-	bool yes;
-
-	if (likely(!__atomic_load_n(&has_device, __ATOMIC_RELAXED)) || fl_is_uffd(fd))
-		return false;
-	yes = fl_watch(fd) == 0;
-	errno = saved;
-	return yes;
-}
-
+/* A userfaultfd, or a descriptor of the engine's device node: both are copied and closed through the engine. */
 static bool is_ours(int fd)
 {
-	return unlikely(fl_is_uffd(fd)) || is_device(fd);
+	return unlikely(fl_owns(fd));
 }
 
 /* ---- open ----------------------------------------------------------------------------------------------------- */
@@ -72,7 +56,6 @@ static int or_device(int fd, const char *path, int flags)
 		return fd;
 	if (fd >= 0)
 		next()->close(fd);
-	__atomic_store_n(&has_device, true, __ATOMIC_RELAXED);
 	return fl_open_dev(flags);
 }
 
@@ -192,36 +175,14 @@ int run_fcntl(int fd, int cmd, unsigned long arg)
 
 /* ---- the rest ----------------------------------------------------------------------------------------------------- */
 
-/* What Linux does for every file before it asks the file itself. True: *ret is the answer. */
-static bool generic_ioctl(int fd, unsigned long req, unsigned long arg, int *ret)
-{
-	const int *on = (const int *)arg;
-	int flags;
-
-	switch (req) {
-	case FIOCLEX:
-	case FIONCLEX:
-		*ret = fl_fcntl(fd, F_SETFD, req == FIOCLEX ? FD_CLOEXEC : 0);
-		return true;
-	case FIONBIO:
-		if (!run_is_readable(on, sizeof(*on)))
-			return false;
-		flags = fl_fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK;
-		*ret = fl_fcntl(fd, F_SETFL, (unsigned long)(flags | (*on ? O_NONBLOCK : 0)));
-		return true;
-	default:
-		return false;
-	}
-}
-
 int run_ioctl(int fd, unsigned long req, unsigned long arg)
 {
 	int ret;
 
-	if (unlikely(fl_is_uffd(fd)))
-		return generic_ioctl(fd, req, arg, &ret) ? ret : fl_ioctl(fd, req, (void *)arg);
-	if (is_device(fd))
-		return req == IOC_NEW ? note_uffd(fl_ioctl(fd, req, (void *)arg)) : fl_ioctl(fd, req, (void *)arg);
+	if (is_ours(fd)) {
+		ret = fl_ioctl(fd, req, (void *)arg);
+		return req == IOC_NEW && !fl_is_uffd(fd) ? note_uffd(ret) : ret;
+	}
 	ret = next()->ioctl(fd, req, arg);
 	return (int)run_done(ret, SYS_ioctl, fd, (long)req, (long)arg, 0, 0, 0);
 }

@@ -57,7 +57,7 @@ static void heap_moved(void *from, void *to)
 	int saved = errno;
 
 	if (start < end)
-		fl_munmap((void *)start, end - start);
+		fl_forget((void *)start, end - start);
 	errno = saved;
 }
 

@@ -199,7 +199,7 @@ static enum fault_result handle_userfault(const struct userfault *uf)
 	struct machine *m = ctx->sys->m;
 	enum fault_result result = FAULT_DONE;
 	struct uffd_waiter *w = NULL;
-	bool must_wait, announced = true;
+	bool must_wait;
 
 	if (answers_sigbus(ctx, uf->flags))
 		result = FAULT_SIGBUS;
@@ -216,13 +216,12 @@ static enum fault_result handle_userfault(const struct userfault *uf)
 	mach_full_barrier();
 	must_wait = mm_must_wait(uf->mm, uf->va, uf->reason);
 	mach_read_unlock(m, &uf->mm->mmap_lock);
+	if (must_wait || !leave_queue(ctx, w)) /* a reader may have been faster than our second look */
+		uffd_count(ctx, count_of(uf->reason), 1);
 	if (must_wait) {
 		announce(ctx);
 		result = sleep_until_answered(ctx, w);
-	} else {
-		announced = !leave_queue(ctx, w);
 	}
-	uffd_count(ctx, count_of(uf->reason), announced);
 	waiter_free(w);
 	return result;
 }
