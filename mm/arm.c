@@ -112,9 +112,9 @@ static int mark_present_span(struct pt_span *s, void *arg)
 		pte_t e = pte_get(s->mm, &s->slots[i]), now = pte_mk_present(v, (s->va >> PAGE_SHIFT) + i);
 
 		if (pte_is_none(e))
-			pte_set(s->mm, &s->slots[i], now);
+			span_set(s, i, now);
 		else if (pte_has_marker(e, MARKER_UFFD_WP))
-			pte_set(s->mm, &s->slots[i], pte_mk_uffd_wp(now));
+			span_set(s, i, pte_mk_uffd_wp(now));
 	}
 	return 0;
 }
@@ -211,7 +211,7 @@ static int clear_span(struct pt_span *s, void *arg)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		if (!pte_is_none(pte_get(s->mm, &s->slots[i])))
-			pte_set(s->mm, &s->slots[i], (pte_t){0});
+			span_set(s, i, (pte_t){0});
 	return 0;
 }
 

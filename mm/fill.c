@@ -43,7 +43,7 @@ static void install_run(struct fill *f, struct pt_span *s, unsigned from, unsign
 	for (unsigned i = 0; i < n; i++) {
 		pte_t e = {first.v + i * PAGE_SIZE};
 
-		pte_set(s->mm, &s->slots[from + i], f->req->wp ? pte_mk_uffd_wp(e) : e);
+		span_set(s, from + i, f->req->wp ? pte_mk_uffd_wp(e) : e);
 	}
 	mm_machine(s->mm)->ops->tlb_fill(&s->mm->as, va, va + n * PAGE_SIZE,
 					 pte_allowed_prot(f->vma, pte_get(s->mm, &s->slots[from])), f->vma->prot);
@@ -84,7 +84,7 @@ static int fill_some(struct fill *f, struct pt_span *s, unsigned from, unsigned 
 	case FILL_ZERO:
 		return zero_run(f, s, from, n, made);
 	case FILL_POISON:
-		pte_set(s->mm, &s->slots[from], pte_marker(MARKER_POISON));
+		span_set(s, from, pte_marker(MARKER_POISON));
 		return 0;
 	}
 	return -EINVAL;

@@ -60,7 +60,7 @@ static int zap_span(struct pt_span *s, void *arg)
 
 		if (pte_is_none(e) || (!z->drop_all && pte_has_marker(e, MARKER_GUARD)))
 			continue;
-		pte_set(s->mm, &s->slots[i], (pte_t){0}); /* anonymous: markers go as well (reference 6.3) */
+		span_set(s, i, (pte_t){0}); /* anonymous: markers go as well (reference 6.3) */
 		gather_add(&z->gather, s->va + i * PAGE_SIZE, e);
 	}
 	if (z->drop_all)
@@ -144,7 +144,7 @@ static int clear_poison_span(struct pt_span *s, void *arg)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		if (pte_has_marker(pte_get(s->mm, &s->slots[i]), MARKER_POISON))
-			pte_set(s->mm, &s->slots[i], (pte_t){0});
+			span_set(s, i, (pte_t){0});
 	return 0;
 }
 

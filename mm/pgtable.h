@@ -82,17 +82,31 @@ static inline bool pte_is_well_formed(pte_t e)
 	return pte_is_none(e) || swp_type(e) != SWP_TYPE_MARKER;
 }
 
-/* Store an entry. The ptl is held (I2); I3 and the shape of the entry are asserted. Inline: bulk changes live on it. */
-static inline void pte_set(struct mm *mm, pte_t *slot, pte_t e)
+/* The store itself, with I3 and the shape of the entry asserted. The caller knows that it holds the ptl (I2). */
+static inline void pte_set_held(struct mm *mm, pte_t *slot, pte_t e)
 {
 	struct pt_table *t = pt_table_of(slot);
 
-	ASSERT(mm_machine(mm)->ops->lock_is_held(mm_machine(mm), &t->ptl)); /* I2 */
+	DASSERT(mm_machine(mm)->ops->lock_is_held(mm_machine(mm), &t->ptl)); /* I2 */
 	ASSERT(pte_is_well_formed(e));
 	t->used += !pte_is_none(e);
 	t->used -= slot->v != 0; /* stable: only writers under the ptl */
 	ASSERT(t->used <= PTRS_PER_TABLE);
 	mach_pte_store(mm_machine(mm), slot, e);
+}
+
+/* Store one entry. The ptl is held: asserted, since nothing but the caller's word says so (I2). */
+static inline void pte_set(struct mm *mm, pte_t *slot, pte_t e)
+{
+	ASSERT(mm_machine(mm)->ops->lock_is_held(mm_machine(mm), pt_lock_of(slot)));
+	pte_set_held(mm, slot, e);
+}
+
+/* Store the i-th entry of a span: the walker holds the ptl, and bulk changes live on this. */
+static inline void span_set(struct pt_span *s, unsigned i, pte_t e)
+{
+	ASSERT(i < s->n);
+	pte_set_held(s->mm, &s->slots[i], e);
 }
 
 /* Free the tables that lie wholly in [start, end) and are empty. mmap_lock held for writing. */

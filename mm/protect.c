@@ -150,7 +150,7 @@ static void note_none(struct protect *p, va_t start, va_t end)
 static void protect_present(struct pt_span *s, struct protect *p, unsigned i, pte_t e)
 {
 	if (!pte_uffd_wp(e)) {
-		pte_set(s->mm, &s->slots[i], pte_mk_uffd_wp(e));
+		span_set(s, i, pte_mk_uffd_wp(e));
 		p->changed++;
 	}
 	note_protected(p, s->va + i * PAGE_SIZE);
@@ -217,7 +217,7 @@ static int protect_marker_span(struct pt_span *s, void *arg)
 			protect_present(s, p, i, e); /* came between the two looks */
 		if (!pte_is_none(e))
 			continue;
-		pte_set(s->mm, &s->slots[i], pte_marker(MARKER_UFFD_WP));
+		span_set(s, i, pte_marker(MARKER_UFFD_WP));
 		p->changed++;
 		if (!vma_missing(p->flush.vma))
 			note_protected(p, s->va + i * PAGE_SIZE);
@@ -283,7 +283,7 @@ static int resolve_span(struct pt_span *s, void *arg)
 		if (!pte_uffd_wp(e))
 			continue;
 		e = resolved(s->mm, r->fill.vma, e);
-		pte_set(s->mm, &s->slots[i], e);
+		span_set(s, i, e);
 		r->changed++;
 		if (r->open)
 			run_extend(&r->fill, s->va + i * PAGE_SIZE, pte_allowed_prot(r->fill.vma, e), run_fill);
@@ -371,7 +371,7 @@ static int reprotect_span(struct pt_span *s, void *arg)
 		e.v = (e.v & keep) | (pte_mk_present(v, 0).v & (PTE_U | PTE_NX));
 		if (can_change_pte_writable(s->mm, v, e) && !pte_uffd_wp(e))
 			e.v |= PTE_W;
-		pte_set(s->mm, &s->slots[i], e);
+		span_set(s, i, e);
 	}
 	return 0;
 }
