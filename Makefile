@@ -56,6 +56,8 @@ UNIT_TESTS := $(call prog,test/unit)
 MACHINE_TEST := $(if $(MACHINE_TEST_OBJ),$(B)/test/machine)
 CONFORMANCE_TEST := $(if $(CONFORMANCE_OBJ),$(B)/test/conformance)
 LIVE_TESTS := $(call prog,test/live)
+# the same sources, bound to the library, so that sanitizers can watch the engine
+LIBRARY_TESTS := $(patsubst test/live/%.c,$(B)/test/library/%,$(if $(wildcard test/library/bind.h),$(wildcard test/live/*.c)))
 PROGRAM_TESTS := $(call prog,test/programs)
 BENCHES := $(call prog,bench)
 EXAMPLES := $(call prog,examples)
@@ -66,7 +68,7 @@ all: $(B)/libfaultline.a $(B)/libfaultline.so $(B)/libfaultline-run.so $(B)/faul
 examples: $(EXAMPLES)
 # programs that need nothing but libc, and then those that need Check
 test-programs: $(CONFORMANCE_TEST) $(LIVE_TESTS) $(PROGRAM_TESTS) $(EXAMPLES) $(TOOLS)
-engine-tests: $(UNIT_TESTS) $(MACHINE_TEST)
+engine-tests: $(UNIT_TESTS) $(MACHINE_TEST) $(LIBRARY_TESTS)
 tests: engine-tests test-programs
 
 $(B)/libfaultline.a: $(ENGINE_OBJ)
@@ -111,6 +113,14 @@ $(B)/test/machine: $(MACHINE_TEST_OBJ) $(ENGINE_OBJ) $(SIM_OBJ)
 $(B)/test/conformance: $(CONFORMANCE_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lpthread
+
+$(B)/obj/test/library/%.o: test/live/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -include test/library/bind.h -c -o $@ $<
+
+$(LIBRARY_TESTS): $(B)/%: $(B)/obj/%.o $(ENGINE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(PLAIN_PROGRAMS): $(B)/%: $(B)/obj/%.o
 	@mkdir -p $(@D)
@@ -195,4 +205,4 @@ FORCE:
 	check-headers check-layers demo bench install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.c,$(B)/obj/%.d,$(ALL_SRC))
+-include $(patsubst %.c,$(B)/obj/%.d,$(ALL_SRC)) $(patsubst $(B)/%,$(B)/obj/%.d,$(LIBRARY_TESTS))

@@ -142,9 +142,11 @@ void fl_filter_mask(sigset_t *mask)
 /* ---- fork ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool fork_is_ours; /* between prepare and parent/child; mmap_lock held */
+static uint32_t forking_tid;
 
 void fl_fork_prepare(void)
 {
+	forking_tid = (uint32_t)sys0(SYS_gettid);
 	if (!__atomic_load_n(&engine.started, __ATOMIC_ACQUIRE))
 		return;
 	mach_write_lock(engine.m, &engine.mm.mmap_lock);
@@ -184,6 +186,7 @@ void fl_fork_parent(void)
  */
 void fl_fork_child(void)
 {
+	live_signals_after_fork(forking_tid);
 	if (!fork_is_ours)
 		return;
 	engine.pid = getpid();

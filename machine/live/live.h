@@ -46,6 +46,9 @@ int live_signals_start(struct mach_as *as, const struct live_signal_hooks *hooks
 /* The program's sigaction: its handlers run behind the engine's. 0 or -errno. */
 int live_sigaction(const struct live_signal_hooks *hooks, int sig, const struct sigaction *act, struct sigaction *old);
 
+/* In a forked child. forking_tid: the parent's thread that forked. */
+void live_signals_after_fork(uint32_t forking_tid);
+
 /* Set while a signal that arrived inside the engine waits for this process to leave it. */
 extern uint32_t live_deferred;
 void live_deliver_deferred(void);

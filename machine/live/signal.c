@@ -28,6 +28,7 @@ static struct {
 	struct sigaction act;
 } table[NR_SIGNALS];
 static struct mach_lock table_lock;
+static int table_pid; /* whose dispositions the table describes */
 
 /* ---- where was the thread? ---------------------------------------------------------------------------------------------- */
 
@@ -109,6 +110,19 @@ void live_deliver_deferred(void)
 	d->signals = 0;
 	__atomic_store_n(&d->tid, 0, __ATOMIC_SEQ_CST);
 	unblock(signals);
+}
+
+/* The forking thread's deferred signals are blocked in the child too, but nothing is pending here. */
+void live_signals_after_fork(uint32_t forking_tid)
+{
+	struct deferred *d = deferred_of(forking_tid, false);
+	uint64_t signals = d ? d->signals : 0;
+
+	memset(deferred, 0, sizeof deferred);
+	live_deferred = 0;
+	table_pid = (int)sys0(SYS_getpid);
+	if (signals)
+		unblock(signals);
 }
 
 /* ---- the program's handlers -------------------------------------------------------------------------------------------------- */
@@ -366,6 +380,30 @@ static int install_theirs(int sig, const struct sigaction *act)
 	return hooks.sigaction(sig, &k, NULL) ? -errno : 0;
 }
 
+#define KCMP_SIGHAND 4
+
+/*
+ * A vfork child shares our memory but not our dispositions: what it sets (SIG_DFL before an exec, mostly) must not reach the
+ * table. A CLONE_VM|CLONE_SIGHAND process shares both.
+ */
+static bool table_is_ours(void)
+{
+	int pid = (int)sys0(SYS_getpid);
+
+	if (table_pid == 0)
+		table_pid = pid;
+	return pid == table_pid || sys6(SYS_kcmp, pid, table_pid, KCMP_SIGHAND, 0, 0, 0) == 0;
+}
+
+static int borrowed_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	if (hooks.sigaction(sig, act, old))
+		return -errno;
+	if (old && (old->sa_sigaction == trampoline || old->sa_sigaction == on_segv || old->sa_sigaction == on_bus))
+		*old = table[sig].act;
+	return 0;
+}
+
 int live_sigaction(const struct live_signal_hooks *h, int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct sigaction now = act ? *act : (struct sigaction){0}, was;
@@ -375,6 +413,8 @@ int live_sigaction(const struct live_signal_hooks *h, int sig, const struct siga
 		hooks.sigaction = h->sigaction;
 	if (sig < 1 || sig >= NR_SIGNALS || sig == SIGKILL || sig == SIGSTOP)
 		return hooks.sigaction(sig, act, old) ? -errno : 0;
+	if (!table_is_ours())
+		return borrowed_sigaction(sig, act, old);
 	if (!table[sig].set && hooks.sigaction(sig, NULL, &was))
 		return -errno;
 	live_lock(NULL, &table_lock);

@@ -151,12 +151,14 @@ struct prot_run {
 	va_t start, end;
 	unsigned prot;
 	bool dirty;
+	bool told; /* the host was called */
 };
 
 static void run_flush(struct prot_run *r)
 {
 	if (r->dirty)
 		host_protect(r->start, r->end, r->prot);
+	r->told |= r->dirty;
 	r->start = r->end = 0;
 	r->dirty = false;
 }
@@ -246,7 +248,7 @@ static void update_piece(va_t va, va_t end, tag_fn fn, unsigned arg, struct prot
 	update_chunk(c, first, last, fn, arg, run);
 }
 
-void tlb_update(va_t start, va_t end, tag_fn fn, unsigned arg)
+bool tlb_update(va_t start, va_t end, tag_fn fn, unsigned arg)
 {
 	struct prot_run run = {0};
 
@@ -256,6 +258,7 @@ void tlb_update(va_t start, va_t end, tag_fn fn, unsigned arg)
 		update_piece(va, next, fn, arg, &run);
 	}
 	run_flush(&run);
+	return run.told;
 }
 
 void tlb_retag(va_t start, va_t end, tag_fn fn, unsigned arg)
@@ -566,7 +569,12 @@ void live_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot, unsi
 	live_lock(as->m, &tlb_lock);
 	if (unlikely(tlb_any(start, end, TAG_STATE, TAG_GUARD)))
 		tlb_runs(start, end, TAG_STATE, TAG_GUARD, tlb_guard_remove);
-	tlb_update(start, end, tag_open, prot);
+	/*
+	 * Nothing to change, as far as we know: another thread was faster, or the host was changed by a call that we did not
+	 * see. The second would fault for ever, and saying it once more costs next to nothing.
+	 */
+	if (!tlb_update(start, end, tag_open, prot))
+		host_protect(start, end, prot);
 	tlb_relieve(start, end);
 	live_counts.fills++;
 	live_unlock(as->m, &tlb_lock);

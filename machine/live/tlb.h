@@ -37,8 +37,11 @@ extern struct mach_lock tlb_lock;
 
 /* All below: tlb_lock held. */
 
-/* Change the tags of [start, end) by fn and bring the host's protection in line, in as few calls as possible. */
-void tlb_update(va_t start, va_t end, tag_fn fn, unsigned arg);
+/*
+ * Change the tags of [start, end) by fn and bring the host's protection in line, in as few calls as possible. False: the
+ * host had it all already.
+ */
+bool tlb_update(va_t start, va_t end, tag_fn fn, unsigned arg);
 /* Change tags only: fn may not change the protection. */
 void tlb_retag(va_t start, va_t end, tag_fn fn, unsigned arg);
 /* -ENOMEM: there is no memory for the tags. */
