@@ -141,28 +141,23 @@ void fl_filter_mask(sigset_t *mask)
 
 /* ---- fork ----------------------------------------------------------------------------------------------------------------------- */
 
-static bool fork_is_ours; /* between prepare and parent/child; mmap_lock held */
+/* Of the fork in progress; the machine's lock keeps it to one, whether the engine runs or not. */
+static bool fork_with_engine;
 static uint32_t forking_tid;
 
-void fl_fork_prepare(void)
+static void take_engine_locks(void)
 {
-	forking_tid = (uint32_t)sys0(SYS_gettid);
-	if (!__atomic_load_n(&engine.started, __ATOMIC_ACQUIRE))
-		return;
 	mach_write_lock(engine.m, &engine.mm.mmap_lock);
 	desc_locks_take();
 	mach_lock(engine.m, &engine.uffds.lock);
 	list_for_each(l, &engine.uffds.contexts)
 		mach_lock(engine.m, &container_of(l, struct uffd_ctx, link)->lock);
 	mach_lock(engine.m, &engine.mm.pt_lock);
-	live_locks_take();
-	fork_is_ours = true;
 }
 
-static void drop_locks(void)
+/* All but mmap_lock. */
+static void drop_engine_locks(void)
 {
-	fork_is_ours = false;
-	live_locks_drop();
 	mach_unlock(engine.m, &engine.mm.pt_lock);
 	list_for_each(l, &engine.uffds.contexts)
 		mach_unlock(engine.m, &container_of(l, struct uffd_ctx, link)->lock);
@@ -170,13 +165,27 @@ static void drop_locks(void)
 	desc_locks_drop();
 }
 
+void fl_fork_prepare(void)
+{
+	bool started = __atomic_load_n(&engine.started, __ATOMIC_ACQUIRE);
+
+	if (started)
+		take_engine_locks();
+	live_locks_take();
+	fork_with_engine = started;
+	forking_tid = (uint32_t)sys0(SYS_gettid);
+}
+
 void fl_fork_parent(void)
 {
-	if (!fork_is_ours)
-		return;
-	drop_locks();
-	mach_write_unlock(engine.m, &engine.mm.mmap_lock);
-	stats_add_fork();
+	bool started = fork_with_engine;
+
+	live_locks_drop();
+	if (started) {
+		drop_engine_locks();
+		mach_write_unlock(engine.m, &engine.mm.mmap_lock);
+		stats_add_fork();
+	}
 	live_engine_exit();
 }
 
@@ -186,17 +195,22 @@ void fl_fork_parent(void)
  */
 void fl_fork_child(void)
 {
+	bool started = fork_with_engine;
+
 	live_signals_after_fork(forking_tid);
-	if (!fork_is_ours)
-		return;
-	engine.pid = getpid();
 	live_wait_reset();
-	live_rwlock_after_fork(&engine.mm.mmap_lock);
-	ASSERT(live_after_fork() == 0);
-	uffd_after_fork(&engine.uffds);
-	drop_locks();
-	mm_disarm_all(&engine.mm, NULL);
-	mach_write_unlock(engine.m, &engine.mm.mmap_lock);
+	if (started) {
+		engine.pid = getpid();
+		live_rwlock_after_fork(&engine.mm.mmap_lock);
+		ASSERT(live_after_fork() == 0);
+		uffd_after_fork(&engine.uffds);
+	}
+	live_locks_drop();
+	if (started) {
+		drop_engine_locks();
+		mm_disarm_all(&engine.mm, NULL);
+		mach_write_unlock(engine.m, &engine.mm.mmap_lock);
+	}
 	live_engine_exit();
 }
 
