@@ -5,6 +5,7 @@
 #include "machine/live/sys.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 struct engine engine;
 struct fl_libc fl_libc = {.sigaction = sigaction, .poll = poll, .ppoll = ppoll, .fork = fork};
 static struct mach_lock start_lock;
+static bool is_shim;
+static void watch_forks(void);
 
 static void before_handler(uintptr_t sp)
 {
@@ -32,6 +35,7 @@ struct live_signal_hooks fl_signal_hooks = {
 void fl_set_libc(const struct fl_libc *libc)
 {
 	fl_libc = *libc;
+	is_shim = true;
 	fl_signal_hooks.fault_done = NULL; /* no clock reads unless somebody asked for counters */
 }
 
@@ -80,6 +84,7 @@ int fl_start(void)
 
 	if (__atomic_load_n(&engine.started, __ATOMIC_ACQUIRE))
 		return 0;
+	watch_forks();
 	m = live_machine(NULL);
 	if (!m)
 		return -EOPNOTSUPP;
@@ -98,6 +103,7 @@ const char *fl_probe(void)
 {
 	const char *why = NULL;
 
+	watch_forks();
 	live_machine(&why);
 	return why;
 }
@@ -199,10 +205,10 @@ void fl_fork_child(void)
 
 	live_signals_after_fork(forking_tid);
 	live_wait_reset();
+	ASSERT(live_after_fork() == 0);
 	if (started) {
 		engine.pid = getpid();
 		live_rwlock_after_fork(&engine.mm.mmap_lock);
-		ASSERT(live_after_fork() == 0);
 		uffd_after_fork(&engine.uffds);
 	}
 	live_locks_drop();
@@ -214,15 +220,20 @@ void fl_fork_child(void)
 	live_engine_exit();
 }
 
+/* The engine's part is done by the atfork handlers: ours, or under `run` the shim's. */
 pid_t fl_fork(void)
 {
-	pid_t pid;
+	return fl_libc.fork();
+}
 
-	fl_fork_prepare();
-	pid = fl_libc.fork();
-	if (pid == 0)
-		fl_fork_child();
-	else
-		fl_fork_parent();
-	return pid;
+/*
+ * A program that links the library may fork by any of libc's functions. From the first time that descriptors of this
+ * process are opened, the child must open its own.
+ */
+static void watch_forks(void)
+{
+	static uint32_t done;
+
+	if (!is_shim && __atomic_exchange_n(&done, 1, __ATOMIC_RELAXED) == 0)
+		pthread_atfork(fl_fork_prepare, fl_fork_parent, fl_fork_child);
 }

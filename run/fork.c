@@ -52,58 +52,27 @@ static void finish(long pid, uint64_t mask)
 /* Of the fork in progress; the engine's locks keep it to one. */
 static uint64_t fork_mask;
 
-/* The thread whose fork the engine itself has prepared; written with the engine's locks held. */
-static int prepared_by;
-
-static int my_tid(void)
-{
-	return (int)run_raw(SYS_gettid, 0, 0, 0, 0, 0, 0);
-}
-
-static bool is_prepared(void)
-{
-	return __atomic_load_n(&prepared_by, __ATOMIC_RELAXED) == my_tid();
-}
-
 static void at_prepare(void)
 {
-	uint64_t mask;
+	uint64_t mask = prepare();
 
-	if (is_prepared())
-		return;
-	mask = prepare();
 	fork_mask = mask;
 }
 
 static void at_parent(void)
 {
-	if (!is_prepared())
-		finish(1, fork_mask);
+	finish(1, fork_mask);
 }
 
-/* The child's thread has a new id: in it, prepared_by only tells whether there was an engine's fork. */
 static void at_child(void)
 {
-	bool by_engine = __atomic_exchange_n(&prepared_by, 0, __ATOMIC_RELAXED) != 0;
-
-	if (!by_engine)
-		finish(0, fork_mask);
+	finish(0, fork_mask);
 }
 
 void run_fork_init(void)
 {
 	if (!run_is_dead)
 		pthread_atfork(at_prepare, at_parent, at_child);
-}
-
-pid_t run_fork_prepared(void)
-{
-	pid_t pid;
-
-	__atomic_store_n(&prepared_by, my_tid(), __ATOMIC_RELAXED);
-	pid = next()->fork();
-	__atomic_store_n(&prepared_by, 0, __ATOMIC_RELAXED);
-	return pid;
 }
 
 pid_t run__Fork(void)

@@ -92,7 +92,7 @@ __attribute__((constructor)) static void run_init(int argc, char **argv, char **
 		.sigaction = run_next_table.sigaction,
 		.poll = run_next_table.poll,
 		.ppoll = run_next_table.ppoll,
-		.fork = run_fork_prepared,
+		.fork = next()->fork,
 	});
 	/* A program that changed its user cannot open the file any more; its faults are then not counted. */
 	if (stats && *stats)

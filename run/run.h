@@ -89,9 +89,6 @@ const sigset_t *run_filter(const sigset_t *mask, sigset_t *copy);
 /* Have the engine's part of fork done by libc's fork, innermost of all atfork handlers. */
 void run_fork_init(void);
 
-/* fork(2) for the engine, which has already prepared. */
-pid_t run_fork_prepared(void);
-
 /* A raw fork or clone without CLONE_VM. Result as the kernel gives it. */
 long run_fork_raw(long nr, const long a[6]);
 

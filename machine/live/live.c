@@ -15,6 +15,7 @@ void *live_mem_alloc(struct machine *m, size_t bytes, size_t align)
 
 	if (at < 0 && at > -4096)
 		return NULL;
+	__atomic_fetch_add(&live_counts.bytes, bytes, __ATOMIC_RELAXED);
 	if (aligned > start)
 		sys3(SYS_munmap, (long)start, (long)(aligned - start), 0);
 	if (start + extra > aligned)
@@ -24,8 +25,10 @@ void *live_mem_alloc(struct machine *m, size_t bytes, size_t align)
 
 void live_mem_free(struct machine *m, void *p, size_t bytes)
 {
-	if (p)
-		sys3(SYS_munmap, (long)p, (long)bytes, 0);
+	if (!p)
+		return;
+	__atomic_fetch_sub(&live_counts.bytes, bytes, __ATOMIC_RELAXED);
+	sys3(SYS_munmap, (long)p, (long)bytes, 0);
 }
 
 /* Asked anew each time: a clone(CLONE_VM) child shares its parent's thread-local storage, so nothing may be cached there. */

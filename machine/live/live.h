@@ -17,6 +17,7 @@ struct machine *live_machine(const char **why);
 struct live_counts {
 	uint64_t evictions; /* chunks of translations given up for the host's mapping limit */
 	uint64_t fills, restricts, guards;
+	uint64_t bytes; /* memory the engine holds for itself now */
 };
 extern struct live_counts live_counts;
 

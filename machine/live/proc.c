@@ -65,6 +65,9 @@ int live_after_fork(void)
 {
 	int *fds[] = {&mem_fd, &pagemap_fd, &maps_fd};
 
+	if (mem_fd < 0)
+		return 0; /* nothing was opened yet */
+
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
 		if (*fds[i] >= 0)
 			sys3(SYS_close, *fds[i], 0, 0);
