@@ -47,7 +47,10 @@ bool fl_owns(int fd);
 /* The program unmapped [addr, addr+len) by a call that was made already. */
 void fl_forget(void *addr, size_t len);
 
-/* The mask without the signals that the engine must be able to receive (SIGSEGV). For sigprocmask and sa_mask. */
+/*
+ * The mask without the signals that the engine must be able to receive (SIGSEGV). For sigprocmask and sa_mask: the
+ * shim calls it for every change of a mask, which the engine counts on (live_mask_changes).
+ */
 void fl_filter_mask(sigset_t *mask);
 
 /* The handler a program believes is installed, by signal(2)'s rules. */

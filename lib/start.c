@@ -36,6 +36,7 @@ void fl_set_libc(const struct fl_libc *libc)
 {
 	fl_libc = *libc;
 	is_shim = true;
+	fl_signal_hooks.masks_are_watched = true;
 	fl_signal_hooks.fault_done = NULL; /* no clock reads unless somebody asked for counters */
 }
 
@@ -142,6 +143,7 @@ int fl_sigaction_get(int sig, struct sigaction *old)
 
 void fl_filter_mask(sigset_t *mask)
 {
+	__atomic_fetch_add(&live_mask_changes, 1, __ATOMIC_RELAXED);
 	sigdelset(mask, SIGSEGV);
 }
 

@@ -38,6 +38,8 @@ struct live_signal_hooks {
 	void (*before_handler)(uintptr_t sp);
 	/* A fault was answered: what came of it and how long it took, from delivery to return. May be NULL. */
 	void (*fault_done)(enum fault_result result, uint64_t ns);
+	/* Every change of a signal mask by the program is told through live_mask_changes. */
+	bool masks_are_watched;
 	/* libc's sigaction, not interposed */
 	int (*sigaction)(int sig, const struct sigaction *act, struct sigaction *old);
 };
@@ -46,6 +48,9 @@ struct live_signal_hooks {
 int live_signals_start(struct mach_as *as, const struct live_signal_hooks *hooks);
 /* The program's sigaction: its handlers run behind the engine's. 0 or -errno. */
 int live_sigaction(const struct live_signal_hooks *hooks, int sig, const struct sigaction *act, struct sigaction *old);
+
+/* A: bumped when the program changes a thread's signal mask. */
+extern uint32_t live_mask_changes;
 
 /* In a forked child. forking_tid: the parent's thread that forked. */
 void live_signals_after_fork(uint32_t forking_tid);

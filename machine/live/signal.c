@@ -13,6 +13,7 @@
 #include "machine/live/internal.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -169,6 +170,7 @@ static void apply_mask(const struct sigaction *act)
 
 	if (mask_is_empty(&mask))
 		return;
+	__atomic_fetch_add(&live_mask_changes, 1, __ATOMIC_RELAXED);
 	sigdelset(&mask, SIGSEGV);
 	sys4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&mask, 0, 8);
 }
@@ -225,6 +227,89 @@ static void trampoline(int sig, siginfo_t *info, void *ucv)
 	call_handler(&act, sig, info, ucv);
 }
 
+/* ---- back to the program without a system call ------------------------------------------------------------------------------------ */
+
+/*
+ * sigreturn restores registers, vector state and the mask. Our SIGSEGV handler is entered with the mask unchanged
+ * (SA_NODEFER, empty sa_mask), so unless somebody changed it since, all that is left can be done here: XRSTOR of the saved
+ * vector state, registers, and IRETQ, which takes stack pointer, flags and instruction pointer in one go and, unlike a jump,
+ * needs nothing of the program's red zone. It lies in fl_wait_text, where no signal is deferred; one that was deferred
+ * on the way here is left to the real sigreturn.
+ */
+void fl_return_fast(const greg_t *regs, const void *vector_state, uint64_t components);
+
+__asm__(".pushsection fl_wait_text,\"ax\",@progbits\n"
+	".hidden fl_return_fast\n"
+	".globl fl_return_fast\n"
+	".type fl_return_fast, @function\n"
+	"fl_return_fast:\n"
+	"	cmpl $0, live_deferred(%rip)\n"
+	"	jne 1f\n"
+	"	mov %edx, %eax\n"
+	"	shr $32, %rdx\n"
+	"	xrstor64 (%rsi)\n"
+	"	pushq $0x2b\n"		/* SS of a 64-bit program */
+	"	pushq 120(%rdi)\n"	/* RSP */
+	"	pushq 136(%rdi)\n"	/* EFLAGS */
+	"	pushq $0x33\n"		/* CS */
+	"	pushq 128(%rdi)\n"	/* RIP */
+	"	mov 0(%rdi), %r8\n"
+	"	mov 8(%rdi), %r9\n"
+	"	mov 16(%rdi), %r10\n"
+	"	mov 24(%rdi), %r11\n"
+	"	mov 32(%rdi), %r12\n"
+	"	mov 40(%rdi), %r13\n"
+	"	mov 48(%rdi), %r14\n"
+	"	mov 56(%rdi), %r15\n"
+	"	mov 72(%rdi), %rsi\n"
+	"	mov 80(%rdi), %rbp\n"
+	"	mov 88(%rdi), %rbx\n"
+	"	mov 96(%rdi), %rdx\n"
+	"	mov 104(%rdi), %rax\n"
+	"	mov 112(%rdi), %rcx\n"
+	"	mov 64(%rdi), %rdi\n"
+	"	iretq\n"
+	"1:	ret\n"
+	".size fl_return_fast, . - fl_return_fast\n"
+	".popsection\n");
+
+_Static_assert(REG_R8 == 0 && REG_RDI == 8 && REG_RAX == 13 && REG_RSP == 15 && REG_RIP == 16 && REG_EFL == 17, "offsets above");
+
+#define USER_CS 0x33
+#define ARCH_SHSTK_STATUS 0x5005
+#define XSTATE_MAGIC 0x46505853u
+
+/* What the kernel says about the saved vector state, in the bytes that FXSAVE leaves to software. */
+struct xstate_note {
+	uint32_t magic, extended_size;
+	uint64_t components;
+};
+#define XSTATE_NOTE_OFFSET 464
+
+static bool fast_return_works; /* no shadow stack, which an IRETQ would leave behind */
+
+static void probe_fast_return(void)
+{
+	uint64_t shadow_stack = 0;
+	long r = sys3(SYS_arch_prctl, ARCH_SHSTK_STATUS, (long)&shadow_stack, 0);
+
+	fast_return_works = r != 0 || shadow_stack == 0;
+}
+
+static void return_fast(const ucontext_t *uc)
+{
+	const char *state = (const char *)uc->uc_mcontext.fpregs;
+	struct xstate_note note;
+
+	if (!fast_return_works || !state || (uint16_t)uc->uc_mcontext.gregs[REG_CSGSFS] != USER_CS)
+		return;
+	memcpy(&note, state + XSTATE_NOTE_OFFSET, sizeof note);
+	if (note.magic == XSTATE_MAGIC)
+		fl_return_fast(uc->uc_mcontext.gregs, state, note.components);
+}
+
+uint32_t live_mask_changes;
+
 /* ---- SIGSEGV and SIGBUS -------------------------------------------------------------------------------------------------------- */
 
 #define ERR_WRITE 2u
@@ -250,27 +335,26 @@ static bool fix_copy(ucontext_t *uc, va_t va)
 	return true;
 }
 
-static void answer(enum fault_result result, siginfo_t *info, ucontext_t *uc)
+/* True: nothing but registers is to be restored. */
+static bool answer(enum fault_result result, siginfo_t *info, ucontext_t *uc)
 {
-	switch (result) {
-	case FAULT_DONE:
-	case FAULT_INTERRUPTED:
-		return;
-	case FAULT_ACCERR:
-		info->si_code = SEGV_ACCERR;
+	uint32_t changes = __atomic_load_n(&live_mask_changes, __ATOMIC_RELAXED);
+	uint64_t before, after;
+
+	if (result <= FAULT_INTERRUPTED)
+		return true;
+	memcpy(&before, &uc->uc_sigmask, sizeof before);
+	if (result == FAULT_ACCERR || result == FAULT_MAPERR) {
+		if (result == FAULT_ACCERR)
+			info->si_code = SEGV_ACCERR;
 		deliver_fault(SIGSEGV, info, uc, true);
-		return;
-	case FAULT_MAPERR:
-		deliver_fault(SIGSEGV, info, uc, true);
-		return;
-	case FAULT_SIGBUS:
-	case FAULT_POISON:
-	case FAULT_OOM:
+	} else {
 		info->si_signo = SIGBUS;
 		info->si_code = BUS_ADRERR;
 		deliver_fault(SIGBUS, info, uc, false);
-		return;
 	}
+	memcpy(&after, &uc->uc_sigmask, sizeof after);
+	return hooks.masks_are_watched && before == after && changes == __atomic_load_n(&live_mask_changes, __ATOMIC_RELAXED);
 }
 
 /*
@@ -296,6 +380,7 @@ static void on_segv(int sig, siginfo_t *info, void *ucv)
 	ucontext_t *uc = ucv;
 	enum fault_result result;
 	uint64_t start;
+	bool fast;
 
 	if (info->si_code <= 0 || info->si_code == SI_KERNEL) { /* sent by somebody, or a general protection fault */
 		deliver_fault(SIGSEGV, info, uc, info->si_code == SI_KERNEL);
@@ -309,8 +394,10 @@ static void on_segv(int sig, siginfo_t *info, void *ucv)
 		result = FAULT_DONE;
 	if (hooks.fault_done)
 		hooks.fault_done(result, live_ticks_to_ns(live_ticks() - start));
-	answer(result, info, uc);
+	fast = answer(result, info, uc);
 	live_engine_exit();
+	if (fast)
+		return_fast(uc);
 }
 
 static void on_bus(int sig, siginfo_t *info, void *ucv)
@@ -358,6 +445,7 @@ int live_signals_start(struct mach_as *as, const struct live_signal_hooks *h)
 	hooks = *h;
 	faults_go_to = as;
 	need_alternate_stack();
+	probe_fast_return();
 	r = install_own(SIGSEGV, on_segv);
 	return r ? r : install_own(SIGBUS, on_bus);
 }
