@@ -40,6 +40,9 @@ ENGINE_CFLAGS := $(foreach f,-fno-reorder-functions -fno-reorder-blocks-and-part
 ENGINE_TEXT := $(foreach s,.text .text.unlikely .text.unlikely. .text.hot .text.hot. .text.startup .text.exit \
 	.text.asan.module_ctor .text.asan.module_dtor .text.tsan.module_ctor,--rename-section $(s)=fl_engine_text)
 
+# libc's byte functions, called or emitted by the compiler, become the engine's own (base/string.c): same reason.
+ENGINE_SYMS := $(foreach s,memset memcpy memmove memcmp memchr strlen strncmp,--redefine-sym $(s)=fl_$(s))
+
 src = $(wildcard $(addsuffix /*.c,$(1)))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 prog = $(patsubst %.c,$(B)/%,$(call src,$(1)))
@@ -90,10 +93,10 @@ $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(ENGINE_OBJ): $(B)/obj/%.o: %.c
+$(ENGINE_OBJ): $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ENGINE_CFLAGS) -c -o $@ $<
-	@$(OBJCOPY) $(ENGINE_TEXT) $@
+	@$(OBJCOPY) $(ENGINE_TEXT) $(ENGINE_SYMS) $@
 
 # The folder is compiled in, so a new PREFIX compiles cli/ again; it is looked at after the program's own folder.
 $(B)/obj/cli/%.o: ALL_CFLAGS += -DFL_LIBDIR='"$(FL_LIBDIR)"'

@@ -550,22 +550,12 @@ static void probe_kernel(struct bench *b)
 static bool find_client(struct bench *b)
 {
 	const char *env = getenv("FAULTLINE_BENCH_CLIENT");
-	char *slash;
 
 	if (env) {
 		snprintf(b->client, sizeof(b->client), "%s", env);
 		return access(b->client, X_OK) == 0;
 	}
-	strcpy(b->client, b->self);
-	slash = strrchr(b->client, '/');
-	if (!slash || (size_t)(slash - b->client) + sizeof("/bench/fault_client") > sizeof(b->client))
-		return false;
-	strcpy(slash, "/bench/fault_client");
-#ifdef FL_LIBDIR
-	if (access(b->client, X_OK))
-		strcpy(b->client, FL_LIBDIR "/fault_client");
-#endif
-	return access(b->client, X_OK) == 0;
+	return cli_find("bench/fault_client", "fault_client", X_OK, b->client);
 }
 
 static int usage(FILE *out)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The subcommands of faultline. Each gets its own name as argv[0] and returns the exit status. */
 #pragma once
+#include <limits.h>
+#include <stdbool.h>
 
 /* Exit statuses of faultline itself; any other is the program's. */
 enum {
@@ -11,3 +13,9 @@ enum {
 
 int cmd_run(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+
+/*
+ * The path of a file of ours: `built` beside this binary, else `installed` in ../lib/faultline or the folder compiled in.
+ * mode as for access(2). False: nowhere.
+ */
+bool cli_find(const char *built, const char *installed, int mode, char out[PATH_MAX]);

@@ -53,27 +53,6 @@ static bool is_library(const char *path)
 	return access(path, R_OK) == 0;
 }
 
-/* Beside the faultline binary, then where it was installed. */
-static bool find_beside(char out[PATH_MAX])
-{
-	char exe[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	char *slash;
-
-	if (n > 0) {
-		exe[n] = 0;
-		slash = strrchr(exe, '/');
-		if (slash && snprintf(out, PATH_MAX, "%.*s/" SHIM, (int)(slash - exe), exe) < PATH_MAX && is_library(out))
-			return true;
-	}
-#ifdef FL_LIBDIR
-	snprintf(out, PATH_MAX, "%s/" SHIM, FL_LIBDIR);
-	return is_library(out);
-#else
-	return false;
-#endif
-}
-
 /* 0 or an exit status, after saying why. The path goes into LD_PRELOAD, whose separators it must not contain. */
 static int find_library(char out[PATH_MAX])
 {
@@ -82,7 +61,7 @@ static int find_library(char out[PATH_MAX])
 	if (env && *env) {
 		if (!realpath(env, out) || !is_library(out))
 			return complain("FAULTLINE_LIB names no readable file: ", env);
-	} else if (!find_beside(out)) {
+	} else if (!cli_find(SHIM, SHIM, R_OK, out)) {
 		return complain(SHIM " is not beside faultline nor where it was installed; set FAULTLINE_LIB to its path", "");
 	}
 	if (strpbrk(out, " :"))

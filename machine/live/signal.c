@@ -107,7 +107,8 @@ void live_deliver_deferred(void)
 	if (!d)
 		return;
 	signals = d->signals;
-	__atomic_fetch_sub(&live_deferred, (uint32_t)__builtin_popcountl(signals), __ATOMIC_SEQ_CST);
+	for (uint64_t left = signals; left; left &= left - 1)
+		__atomic_fetch_sub(&live_deferred, 1, __ATOMIC_SEQ_CST);
 	d->signals = 0;
 	__atomic_store_n(&d->tid, 0, __ATOMIC_SEQ_CST);
 	unblock(signals);

@@ -54,6 +54,16 @@ uint64_t live_ticks(void)
 	return __builtin_ia32_rdtsc();
 }
 
+/* a * 2^32 / b without a 128-bit division, which would be a call into the compiler's library. */
+static uint64_t ratio_2p32(uint64_t a, uint64_t b)
+{
+	while (a >> 31) {
+		a >>= 1;
+		b >>= 1;
+	}
+	return b ? (a << 32) / b : 0;
+}
+
 uint64_t live_ticks_to_ns(uint64_t ticks)
 {
 	static uint64_t start_ticks, start_ns, ns_per_2p32, nr_calls; /* threads race: any of the values serves */
@@ -68,8 +78,7 @@ uint64_t live_ticks_to_ns(uint64_t ticks)
 		if (elapsed < 1 << 14 || elapsed >> 62)
 			return ticks / 2; /* nothing measured yet */
 		__atomic_store_n(&ns_per_2p32,
-				 (uint64_t)(((unsigned __int128)(live_now_ns(NULL) - __atomic_load_n(&start_ns, __ATOMIC_RELAXED))
-					     << 32) / elapsed),
+				 ratio_2p32(live_now_ns(NULL) - __atomic_load_n(&start_ns, __ATOMIC_RELAXED), elapsed),
 				 __ATOMIC_RELAXED);
 	}
 	return (uint64_t)((unsigned __int128)ticks * __atomic_load_n(&ns_per_2p32, __ATOMIC_RELAXED) >> 32);
