@@ -167,14 +167,14 @@ struct machine_ops {
 	/*
 	 * From now on translations of [start, end) may allow prot. Only a hint: a machine that fills on demand ignores
 	 * it. Call with the ptl of the range held and the entries already stored, so that a fill cannot outlive its
-	 * entry. base is the mapping's own protection. Point: yes (TLB). live: opens the addresses (mprotect).
+	 * entry. Point: yes (TLB). live: opens the addresses (mprotect).
 	 */
-	void (*tlb_fill)(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base);
+	void (*tlb_fill)(struct mach_as *as, va_t start, va_t end, unsigned prot);
 	/*
 	 * On return no CPU holds a translation of a page in [start, end) that allows more than prot. Pages may be left
 	 * narrower. The entries were changed before. Point: yes, one for each CPU that is told (TLB, write).
 	 */
-	void (*tlb_restrict)(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base);
+	void (*tlb_restrict)(struct mach_as *as, va_t start, va_t end, unsigned prot);
 
 	/* -- frames: content that the engine owns. NULL table entries: this machine has none yet. --------------------- */
 	/* -ENOMEM when none is left. The content is undefined (I11: the engine overwrites it first). Point: no. */
@@ -204,14 +204,14 @@ struct machine_ops {
 	 * Withdraw every translation of pages that hold no content, and report the runs that do, in any order. On return
 	 * a page was either reported or is hidden and empty, whatever the program's threads did meanwhile.
 	 */
-	int (*place_hide_absent)(struct mach_as *as, va_t start, va_t end, unsigned base, mach_run_fn fn, void *arg);
+	int (*place_hide_absent)(struct mach_as *as, va_t start, va_t end, mach_run_fn fn, void *arg);
 	/*
 	 * Give hidden, empty pages content, without opening them: [start, end) from page-sized source, or zeroes when src
 	 * is 0. *done counts bytes, whole pages. -EFAULT: the source is not resident (retry from a copy); -ENOMEM. ptl held.
 	 */
 	int (*place_write)(struct mach_as *as, va_t start, va_t end, va_t src, uint64_t *done);
 	/* Throw the content of [start, end) away. hide: leave the pages hidden and empty; else they read as zeroes. */
-	int (*place_discard)(struct mach_as *as, va_t start, va_t end, bool hide, unsigned base);
+	int (*place_discard)(struct mach_as *as, va_t start, va_t end, bool hide);
 };
 
 struct machine {

@@ -138,7 +138,7 @@ static int begin_missing(struct mm *mm, struct vma *v)
 
 	if (!v->backing->in_place)
 		return 0;
-	return mm_machine(mm)->ops->place_hide_absent(&mm->as, vma_start(v), v->end, v->prot, mark_present_run, &p);
+	return mm_machine(mm)->ops->place_hide_absent(&mm->as, vma_start(v), v->end, mark_present_run, &p);
 }
 
 static int arm_vma(struct mm *mm, struct vma *v, struct vma_uffd *uffd, unsigned modes)

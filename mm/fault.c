@@ -98,7 +98,7 @@ static void flush_page(struct fault *f, unsigned prot)
 {
 	va_t va = page_down(f->va);
 
-	mm_machine(f->mm)->ops->tlb_restrict(&f->mm->as, va, va + PAGE_SIZE, prot, f->vma->prot);
+	mm_machine(f->mm)->ops->tlb_restrict(&f->mm->as, va, va + PAGE_SIZE, prot);
 }
 
 /*
@@ -153,7 +153,7 @@ static void fault_translate(struct fault *f, pte_t *slot)
 	while (last < high && base + last * PAGE_SIZE < f->vma->end &&
 	       pte_allowed_prot(f->vma, pte_get(f->mm, &table[last])) == prot)
 		last++;
-	mm_machine(f->mm)->ops->tlb_fill(&f->mm->as, base + first * PAGE_SIZE, base + last * PAGE_SIZE, prot, f->vma->prot);
+	mm_machine(f->mm)->ops->tlb_fill(&f->mm->as, base + first * PAGE_SIZE, base + last * PAGE_SIZE, prot);
 	if (f->mm->uffd_ops->translated)
 		f->mm->uffd_ops->translated(f->mm);
 }

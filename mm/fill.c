@@ -46,7 +46,7 @@ static void install_run(struct fill *f, struct pt_span *s, unsigned from, unsign
 		span_set(s, from + i, f->req->wp ? pte_mk_uffd_wp(e) : e);
 	}
 	mm_machine(s->mm)->ops->tlb_fill(&s->mm->as, va, va + n * PAGE_SIZE,
-					 pte_allowed_prot(f->vma, pte_get(s->mm, &s->slots[from])), f->vma->prot);
+					 pte_allowed_prot(f->vma, pte_get(s->mm, &s->slots[from])));
 }
 
 static int copy_run(struct fill *f, struct pt_span *s, unsigned from, unsigned n, unsigned *made)
@@ -98,7 +98,7 @@ static void reopen_rest(struct fill *f, struct pt_span *s)
 		va_t va = s->va + i * PAGE_SIZE;
 
 		if (prot)
-			mm_machine(s->mm)->ops->tlb_fill(&s->mm->as, va, va + PAGE_SIZE, prot, f->vma->prot);
+			mm_machine(s->mm)->ops->tlb_fill(&s->mm->as, va, va + PAGE_SIZE, prot);
 	}
 }
 

@@ -84,7 +84,7 @@ static void gather_flush(struct gather *g)
 	struct machine *m = mm_machine(g->mm);
 
 	if (g->start < g->end)
-		m->ops->tlb_restrict(&g->mm->as, g->start, g->end, MACH_PROT_NONE, g->vma->prot);
+		m->ops->tlb_restrict(&g->mm->as, g->start, g->end, MACH_PROT_NONE);
 	for (unsigned i = 0; i < g->n; i++) {
 		mach_add32(m, &frame_of(g->mm, g->pfn[i])->mapcount, (uint32_t)-1);
 		frame_put(g->mm, g->pfn[i]);

@@ -66,12 +66,12 @@ static int place_settle(struct mm *mm, struct vma *v, struct pt_span *s)
 
 	if (vma_missing(v))
 		return 0; /* hidden since REGISTER: the entries know */
-	return mm_machine(mm)->ops->place_hide_absent(&mm->as, s->va, s->va + s->n * PAGE_SIZE, v->prot, settle_run, &st);
+	return mm_machine(mm)->ops->place_hide_absent(&mm->as, s->va, s->va + s->n * PAGE_SIZE, settle_run, &st);
 }
 
 static int place_discard(struct mm *mm, const struct vma *v, va_t start, va_t end)
 {
-	return mm_machine(mm)->ops->place_discard(&mm->as, start, end, vma_missing(v), v->prot);
+	return mm_machine(mm)->ops->place_discard(&mm->as, start, end, vma_missing(v));
 }
 
 const struct backing_ops backing_place = {

@@ -56,14 +56,14 @@ struct run {
 static void run_fill(struct run *r)
 {
 	if (r->start < r->end && r->prot)
-		mm_machine(r->mm)->ops->tlb_fill(&r->mm->as, r->start, r->end, r->prot, r->vma->prot);
+		mm_machine(r->mm)->ops->tlb_fill(&r->mm->as, r->start, r->end, r->prot);
 	r->start = r->end = 0;
 }
 
 static void run_sync(struct run *r)
 {
 	if (r->start < r->end)
-		mm_machine(r->mm)->ops->tlb_restrict(&r->mm->as, r->start, r->end, r->prot, r->vma->prot);
+		mm_machine(r->mm)->ops->tlb_restrict(&r->mm->as, r->start, r->end, r->prot);
 	run_fill(r);
 }
 
@@ -124,7 +124,7 @@ static void flush_protected(struct protect *p)
 	struct run *r = &p->flush;
 
 	if (r->start < r->end)
-		mm_machine(r->mm)->ops->tlb_restrict(&r->mm->as, r->start, r->end, r->vma->prot & ~MACH_PROT_W, r->vma->prot);
+		mm_machine(r->mm)->ops->tlb_restrict(&r->mm->as, r->start, r->end, r->vma->prot & ~MACH_PROT_W);
 	r->start = r->end = 0;
 }
 

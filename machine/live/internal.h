@@ -44,8 +44,8 @@ bool live_host_permits(va_t va, unsigned flags);
 /* tlb.c */
 int live_as_create(struct machine *m, struct mach_as *as);
 void live_as_destroy(struct mach_as *as);
-void live_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base);
-void live_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base);
+void live_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot);
+void live_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot);
 
 /* place.c */
 int live_place_query(struct mach_as *as, va_t start, va_t end, int (*fn)(void *arg, const struct mach_place *p), void *arg);
@@ -53,9 +53,9 @@ int live_place_attach(struct mach_as *as, va_t start, va_t end, unsigned base);
 void live_place_detach(struct mach_as *as, va_t start, va_t end, unsigned base);
 void live_place_forget(struct mach_as *as, va_t start, va_t end);
 int live_place_scan(struct mach_as *as, va_t start, va_t end, mach_run_fn fn, void *arg);
-int live_place_hide_absent(struct mach_as *as, va_t start, va_t end, unsigned base, mach_run_fn fn, void *arg);
+int live_place_hide_absent(struct mach_as *as, va_t start, va_t end, mach_run_fn fn, void *arg);
 int live_place_write(struct mach_as *as, va_t start, va_t end, va_t src, uint64_t *done);
-int live_place_discard(struct mach_as *as, va_t start, va_t end, bool hide, unsigned base);
+int live_place_discard(struct mach_as *as, va_t start, va_t end, bool hide);
 
 /* live.c */
 void *live_mem_alloc(struct machine *m, size_t bytes, size_t align);

@@ -95,7 +95,7 @@ static int final_look(void *arg, va_t start, va_t end)
 	struct hide *h = arg;
 
 	if (h->at < start)
-		tlb_retag(h->at, start, tag_to_empty, 0);
+		tlb_update(h->at, start, tag_to_empty, 0);
 	h->at = end;
 	return h->fn(h->arg, start, end);
 }
@@ -109,7 +109,7 @@ static int hide_closed(struct hide *h, va_t start, va_t end)
 	h->at = start;
 	r = live_scan(start, end, final_look, h);
 	if (r == 0 && h->at < end)
-		tlb_retag(h->at, end, tag_to_empty, 0);
+		tlb_update(h->at, end, tag_to_empty, 0);
 	return r;
 }
 
@@ -148,7 +148,7 @@ static int hide_many(struct hide *h, va_t start, va_t end)
 	return r;
 }
 
-int live_place_hide_absent(struct mach_as *as, va_t start, va_t end, unsigned base, mach_run_fn fn, void *arg)
+int live_place_hide_absent(struct mach_as *as, va_t start, va_t end, mach_run_fn fn, void *arg)
 {
 	struct hide h = {.fn = fn, .arg = arg, .at = start};
 	int r;
@@ -204,7 +204,7 @@ int live_place_write(struct mach_as *as, va_t start, va_t end, va_t src, uint64_
 	if (start + *done == end)
 		return 0;
 	live_lock(as->m, &tlb_lock);
-	tlb_retag(start + *done, end, tag_to_empty, 0);
+	tlb_update(start + *done, end, tag_to_empty, 0);
 	live_unlock(as->m, &tlb_lock);
 	return r == -EFAULT || r >= 0 ? -EFAULT : -ENOMEM;
 }
@@ -223,7 +223,7 @@ static uint8_t tag_hide(uint8_t tag, unsigned arg)
 	return (tag & TAG_STATE) == TAG_PLAIN ? TAG_PLAIN : tag;
 }
 
-int live_place_discard(struct mach_as *as, va_t start, va_t end, bool hide, unsigned base)
+int live_place_discard(struct mach_as *as, va_t start, va_t end, bool hide)
 {
 	int r;
 
@@ -232,7 +232,7 @@ int live_place_discard(struct mach_as *as, va_t start, va_t end, bool hide, unsi
 		tlb_update(start, end, tag_hide, 0);
 	r = throw_away(start, end);
 	if (hide && r == 0) {
-		tlb_retag(start, end, tag_to_empty, 0);
+		tlb_update(start, end, tag_to_empty, 0);
 		tlb_relieve(start, end);
 	}
 	live_unlock(as->m, &tlb_lock);

@@ -261,11 +261,6 @@ bool tlb_update(va_t start, va_t end, tag_fn fn, unsigned arg)
 	return run.told;
 }
 
-void tlb_retag(va_t start, va_t end, tag_fn fn, unsigned arg)
-{
-	tlb_update(start, end, fn, arg);
-}
-
 int tlb_attach(va_t start, va_t end, unsigned prot)
 {
 	for (va_t va = start, next; va < end; va = next) {
@@ -564,7 +559,7 @@ static uint8_t tag_open(uint8_t tag, unsigned prot)
 	return (uint8_t)prot; /* plain: there is content, or there may be */
 }
 
-void live_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base)
+void live_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot)
 {
 	live_lock(as->m, &tlb_lock);
 	if (unlikely(tlb_any(start, end, TAG_STATE, TAG_GUARD)))
@@ -580,7 +575,7 @@ void live_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot, unsi
 	live_unlock(as->m, &tlb_lock);
 }
 
-void live_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base)
+void live_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot)
 {
 	live_lock(as->m, &tlb_lock);
 	tlb_update(start, end, tag_and, prot);

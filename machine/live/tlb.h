@@ -31,8 +31,6 @@ struct chunk {
 	uint8_t tag[PTRS_PER_TABLE];
 };
 
-struct piece; /* part of a range inside one chunk */
-
 extern struct mach_lock tlb_lock;
 
 /* All below: tlb_lock held. */
@@ -42,8 +40,6 @@ extern struct mach_lock tlb_lock;
  * host had it all already.
  */
 bool tlb_update(va_t start, va_t end, tag_fn fn, unsigned arg);
-/* Change tags only: fn may not change the protection. */
-void tlb_retag(va_t start, va_t end, tag_fn fn, unsigned arg);
 /* -ENOMEM: there is no memory for the tags. */
 int tlb_attach(va_t start, va_t end, unsigned prot);
 void tlb_forget(va_t start, va_t end);

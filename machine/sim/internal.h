@@ -152,8 +152,8 @@ bool sim_block_is_over(const struct sim *s, const struct sim_blocked_on *b);
 /* tlb.c */
 int sim_as_create(struct machine *m, struct mach_as *as);
 void sim_as_destroy(struct mach_as *as);
-void sim_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base);
-void sim_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base);
+void sim_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot);
+void sim_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot);
 /* True when a TLB holds a translation to the frame. */
 bool sim_tlb_maps_frame(const struct sim *s, uint64_t pfn);
 

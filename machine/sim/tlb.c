@@ -189,7 +189,7 @@ void sim_as_destroy(struct mach_as *as)
 /* ---- withdrawing ----------------------------------------------------------------------------------------------- */
 
 /* Fills happen on demand. */
-void sim_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base)
+void sim_tlb_fill(struct mach_as *as, va_t start, va_t end, unsigned prot)
 {
 	ASSERT(as->priv && start < end && end <= SIM_VA_LIMIT);
 	ASSERT(is_page_aligned(start) && is_page_aligned(end));
@@ -234,7 +234,7 @@ static void assert_withdrawn(struct sim *s, const struct mach_as *as, va_t start
 		}
 }
 
-void sim_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot, unsigned base)
+void sim_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot)
 {
 	struct sim *s = sim_of(as->m);
 	uint64_t begin = s->steps;

@@ -494,7 +494,7 @@ START_TEST(withdrawing_some_permission_gives_none_back)
 	start_program(0, 2, mend);
 	fx->store(program, 7);
 	fx->forbid(program, MACH_PROT_NONE);
-	M->ops->tlb_restrict(fx->as(), program, program + 2 * PAGE_SIZE, MACH_PROT_R, RW);
+	M->ops->tlb_restrict(fx->as(), program, program + 2 * PAGE_SIZE, MACH_PROT_R);
 	ck_assert_uint_eq(fx->load(program), 7);
 	ck_assert_uint_eq(faults, 1);
 	contract_stop();
@@ -511,7 +511,7 @@ START_TEST(a_range_is_withdrawn_as_a_whole)
 	/* the entries one by one, then one flush for [1, n-1) */
 	for (unsigned i = 1; i < n - 1; i++)
 		fx->forbid(program + i * PAGE_SIZE, MACH_PROT_NONE);
-	M->ops->tlb_restrict(fx->as(), program + PAGE_SIZE, program + (n - 1) * PAGE_SIZE, MACH_PROT_NONE, RW);
+	M->ops->tlb_restrict(fx->as(), program + PAGE_SIZE, program + (n - 1) * PAGE_SIZE, MACH_PROT_NONE);
 	for (unsigned i = 0; i < n; i++)
 		ck_assert_uint_eq(fx->load(program + i * PAGE_SIZE), i);
 	ck_assert_uint_eq(faults, n - 2);

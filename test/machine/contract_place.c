@@ -244,7 +244,7 @@ static void hide_absent(uint64_t held, unsigned n)
 		if (held >> i & 1)
 			fx->store(page(at, i), i + 1);
 	ck_assert_int_eq(M->ops->place_attach(as, at, page(at, n), RW), 0);
-	ck_assert_int_eq(M->ops->place_hide_absent(as, at, page(at, n), RW, note_run, NULL), 0);
+	ck_assert_int_eq(M->ops->place_hide_absent(as, at, page(at, n), note_run, NULL), 0);
 	for (unsigned i = 0, run = 0; i < n; i++) {
 		uint32_t before = faults;
 
@@ -315,7 +315,7 @@ static void race(unsigned self)
 {
 	if (self == 0) {
 		mach_store32(M, &race_go, 1);
-		ck_assert_int_eq(M->ops->place_hide_absent(as, race_at, page(race_at, RACE_PAGES), RW, note_reported, NULL), 0);
+		ck_assert_int_eq(M->ops->place_hide_absent(as, race_at, page(race_at, RACE_PAGES), note_reported, NULL), 0);
 		check_hidden();
 		mach_store32(M, &race_go, 2);
 		return;
@@ -354,7 +354,7 @@ static va_t hidden_pages(unsigned n)
 	va_t at = empty_pages(n);
 
 	ck_assert_int_eq(M->ops->place_attach(as, at, page(at, n), RW), 0);
-	ck_assert_int_eq(M->ops->place_hide_absent(as, at, page(at, n), RW, note_run, NULL), 0);
+	ck_assert_int_eq(M->ops->place_hide_absent(as, at, page(at, n), note_run, NULL), 0);
 	ck_assert_uint_eq(nr_runs, 0);
 	return at;
 }
@@ -444,7 +444,7 @@ START_TEST(nobody_sees_a_page_before_it_is_whole)
 	as = fx->as();
 	ck_assert_int_eq(madvise((void *)(uintptr_t)race_at, RACE_PAGES * PAGE_SIZE, MADV_NOHUGEPAGE), 0);
 	for (unsigned i = 0; i < 10; i++) {
-		ck_assert_int_eq(M->ops->place_discard(as, race_at, page(race_at, RACE_PAGES), true, RW), 0);
+		ck_assert_int_eq(M->ops->place_discard(as, race_at, page(race_at, RACE_PAGES), true), 0);
 		race_page = 0;
 		fx->run(3, fill_or_look);
 	}
@@ -460,8 +460,8 @@ START_TEST(discard_throws_content_away)
 	at = new_pages(4);
 	for (unsigned i = 0; i < 4; i++)
 		fx->store(page(at, i), i + 1);
-	ck_assert_int_eq(M->ops->place_discard(as, page(at, 1), page(at, 2), true, RW), 0);
-	ck_assert_int_eq(M->ops->place_discard(as, page(at, 2), page(at, 3), false, RW), 0);
+	ck_assert_int_eq(M->ops->place_discard(as, page(at, 1), page(at, 2), true), 0);
+	ck_assert_int_eq(M->ops->place_discard(as, page(at, 2), page(at, 3), false), 0);
 	ck_assert_uint_eq(fx->load(page(at, 2)), 0);
 	ck_assert_uint_eq(faults, 0);
 	ck_assert_int_eq(M->ops->place_scan(as, at, page(at, 2), note_run, NULL), 0);
@@ -495,7 +495,7 @@ static void discard_or_store(unsigned self)
 		while (i && mach_load32(M, &faults) == opened)
 			fx->relax(); /* until somebody stores again */
 		mach_lock(M, &race_lock);
-		ck_assert_int_eq(M->ops->place_discard(as, race_at, page(race_at, 1), true, RW), 0);
+		ck_assert_int_eq(M->ops->place_discard(as, race_at, page(race_at, 1), true), 0);
 		nr_runs = 0;
 		ck_assert_int_eq(M->ops->place_scan(as, race_at, page(race_at, 1), note_run, NULL), 0);
 		ck_assert_uint_eq(nr_runs, 0);

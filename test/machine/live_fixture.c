@@ -103,12 +103,12 @@ static va_t bad_va(void)
 /* Here the entries are the test's own affair: the machine only hears about translations. */
 static void allow(va_t va, unsigned prot)
 {
-	machine->ops->tlb_fill(&space, page_down(va), page_down(va) + PAGE_SIZE, prot, BASE_PROT);
+	machine->ops->tlb_fill(&space, page_down(va), page_down(va) + PAGE_SIZE, prot);
 }
 
 static void forbid(va_t va, unsigned prot)
 {
-	machine->ops->tlb_restrict(&space, page_down(va), page_down(va) + PAGE_SIZE, prot, BASE_PROT);
+	machine->ops->tlb_restrict(&space, page_down(va), page_down(va) + PAGE_SIZE, prot);
 }
 
 static uint64_t load(va_t va)

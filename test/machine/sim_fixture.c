@@ -106,13 +106,13 @@ static void change_entry(va_t va, unsigned prot)
 static void allow(va_t va, unsigned prot)
 {
 	change_entry(va, prot);
-	sim_machine()->ops->tlb_fill(&space.as, page_down(va), page_down(va) + PAGE_SIZE, prot, BASE_PROT);
+	sim_machine()->ops->tlb_fill(&space.as, page_down(va), page_down(va) + PAGE_SIZE, prot);
 }
 
 static void forbid(va_t va, unsigned prot)
 {
 	change_entry(va, prot);
-	sim_machine()->ops->tlb_restrict(&space.as, page_down(va), page_down(va) + PAGE_SIZE, prot, BASE_PROT);
+	sim_machine()->ops->tlb_restrict(&space.as, page_down(va), page_down(va) + PAGE_SIZE, prot);
 }
 
 static uint64_t load(va_t va)

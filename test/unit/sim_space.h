@@ -96,7 +96,7 @@ static inline void space_map(struct space *sp, va_t va, uint64_t pfn, unsigned p
 
 static inline void space_flush(struct space *sp, va_t va, unsigned prot)
 {
-	sp->as.m->ops->tlb_restrict(&sp->as, va, va + PAGE_SIZE, prot, MACH_PROT_R | MACH_PROT_W);
+	sp->as.m->ops->tlb_restrict(&sp->as, va, va + PAGE_SIZE, prot);
 }
 
 /* A frame that reads as zeroes. */
