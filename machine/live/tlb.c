@@ -261,6 +261,19 @@ bool tlb_update(va_t start, va_t end, tag_fn fn, unsigned arg)
 	return run.told;
 }
 
+/* Whole chunks from va on, as far as one leaf of the directory goes: REGISTER of gigabytes passes here. */
+static va_t attach_whole(uintptr_t *w, va_t va, va_t end, uintptr_t uniform)
+{
+	va_t leaf_end = (va | ((PMD_SIZE << DIR_BITS) - 1)) + 1;
+
+	for (end = min_u64(end & PMD_MASK, leaf_end); va < end; va += PMD_SIZE, w++) {
+		if (unlikely(chunk_of(*w) != NULL))
+			chunk_drop(w);
+		*w = uniform;
+	}
+	return va;
+}
+
 int tlb_attach(va_t start, va_t end, unsigned prot)
 {
 	for (va_t va = start, next; va < end; va = next) {
@@ -271,8 +284,7 @@ int tlb_attach(va_t start, va_t end, unsigned prot)
 		if (!w)
 			return -ENOMEM;
 		if (first == 0 && last == PTRS_PER_TABLE - 1) {
-			chunk_drop(w);
-			*w = mk_uniform((uint8_t)(prot | TAG_PLAIN));
+			next = attach_whole(w, va, end, mk_uniform((uint8_t)(prot | TAG_PLAIN)));
 			continue;
 		}
 		c = materialise(w, va);
