@@ -238,6 +238,18 @@ static inline pte_t mach_pte_load(struct machine *m, const pte_t *slot)
 	return (pte_t){__atomic_load_n(&slot->v, __ATOMIC_ACQUIRE)};
 }
 
+/* Do all n entries have these values in the bits of mask? Loads each; the ptl is held. */
+static inline bool mach_pte_all(struct machine *m, const pte_t *slots, unsigned n, uint64_t mask, uint64_t value)
+{
+	uint64_t differ = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		mach_point(m, MACH_OBJ_PTE, MACH_READ, &slots[i]);
+		differ |= (__atomic_load_n(&slots[i].v, __ATOMIC_RELAXED) ^ value) & mask;
+	}
+	return differ == 0;
+}
+
 /* Entry store, release. The table's ptl is held: callers go through mm's pte_set(), which asserts it (I2). */
 static inline void mach_pte_store(struct machine *m, pte_t *slot, pte_t e)
 {

@@ -109,6 +109,20 @@ static inline void span_set(struct pt_span *s, unsigned i, pte_t e)
 	pte_set_held(s->mm, &s->slots[i], e);
 }
 
+/* Change bits of n present entries that stay present: I3 is asserted of the change, once. */
+static inline void span_change_bits(struct pt_span *s, unsigned i, unsigned n, uint64_t set, uint64_t clear)
+{
+	ASSERT(i + n <= s->n);
+	ASSERT(!(set & PTE_UFFD_WP) || (clear & PTE_W));
+	ASSERT(!((set | clear) & PTE_P) && !(set & PTE_W));
+	for (; n-- > 0; i++) {
+		pte_t e = pte_get(s->mm, &s->slots[i]);
+
+		DASSERT(pte_is_present(e));
+		mach_pte_store(mm_machine(s->mm), &s->slots[i], (pte_t){(e.v & ~clear) | set});
+	}
+}
+
 /* Free the tables that lie wholly in [start, end) and are empty. mmap_lock held for writing. */
 void pt_free_range(struct mm *mm, va_t start, va_t end);
 

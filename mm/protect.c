@@ -128,7 +128,7 @@ static void flush_protected(struct protect *p)
 	r->start = r->end = 0;
 }
 
-static void note_protected(struct protect *p, va_t va)
+static void note_protected(struct protect *p, va_t va, unsigned pages)
 {
 	struct run *r = &p->flush;
 
@@ -136,7 +136,7 @@ static void note_protected(struct protect *p, va_t va)
 		flush_protected(p);
 	if (r->start >= r->end)
 		r->start = va;
-	r->end = va + PAGE_SIZE;
+	r->end = va + pages * PAGE_SIZE;
 }
 
 static void note_none(struct protect *p, va_t start, va_t end)
@@ -153,7 +153,30 @@ static void protect_present(struct pt_span *s, struct protect *p, unsigned i, pt
 		span_set(s, i, pte_mk_uffd_wp(e));
 		p->changed++;
 	}
-	note_protected(p, s->va + i * PAGE_SIZE);
+	note_protected(p, s->va + i * PAGE_SIZE, 1);
+}
+
+/* Entries taken together where they are alike: most of a bulk protect is. */
+#define TOGETHER 8
+
+/*
+ * Eight present pages, all protected already or none. Protected ones are flushed all the same, as part of a run: who
+ * protected them may not have got that far, and this call returns only when no stale translation is left.
+ */
+static bool protect_together(struct pt_span *s, struct protect *p, unsigned i)
+{
+	struct machine *m = mm_machine(s->mm);
+
+	if (i % TOGETHER || i + TOGETHER > s->n)
+		return false;
+	if (mach_pte_all(m, &s->slots[i], TOGETHER, PTE_P | PTE_UFFD_WP, PTE_P)) {
+		span_change_bits(s, i, TOGETHER, PTE_UFFD_WP, PTE_W);
+		p->changed += TOGETHER;
+	} else if (!mach_pte_all(m, &s->slots[i], TOGETHER, PTE_P | PTE_UFFD_WP, PTE_P | PTE_UFFD_WP)) {
+		return false;
+	}
+	note_protected(p, s->va + i * PAGE_SIZE, TOGETHER);
+	return true;
 }
 
 /* Per entry, reference 5.2. An entry that is none is only noted: whether it holds a page is asked afterwards. */
@@ -162,9 +185,14 @@ static int protect_span(struct pt_span *s, void *arg)
 	struct protect *p = arg;
 
 	for (unsigned i = 0; i < s->n; i++) {
-		pte_t e = pte_get(s->mm, &s->slots[i]);
 		va_t va = s->va + i * PAGE_SIZE;
+		pte_t e;
 
+		if (protect_together(s, p, i)) {
+			i += TOGETHER - 1;
+			continue;
+		}
+		e = pte_get(s->mm, &s->slots[i]);
 		if (pte_is_none(e))
 			note_none(p, va, va + PAGE_SIZE);
 		else if (pte_is_present(e))
@@ -220,7 +248,7 @@ static int protect_marker_span(struct pt_span *s, void *arg)
 		span_set(s, i, pte_marker(MARKER_UFFD_WP));
 		p->changed++;
 		if (!vma_missing(p->flush.vma))
-			note_protected(p, s->va + i * PAGE_SIZE);
+			note_protected(p, s->va + i * PAGE_SIZE, 1);
 	}
 	return 0;
 }
