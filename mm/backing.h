@@ -55,6 +55,12 @@ extern const struct backing_ops backing_place;
 
 /* ---- frames: counts and the gather ------------------------------------------------------------------------------ */
 
+static inline struct frame *frame_of(struct mm *mm, uint64_t pfn)
+{
+	ASSERT(pfn > 0 && pfn < mm->mem->nr_frames);
+	return &mm->mem->frames[pfn];
+}
+
 /* A zeroed or to-be-overwritten frame with one reference, exclusive. */
 int frame_get_new(struct mm *mm, uint64_t *pfn);
 void frame_put(struct mm *mm, uint64_t pfn);

@@ -13,6 +13,7 @@
  * decide() looks, without locks, and names the case; each handler takes the ptl, looks again (I2), and either does it or
  * says FAULT_AGAIN. Only mm_fault() loops.
  */
+#include "mm/cow.h"
 #include "mm/protect.h"
 
 #include "base/assert.h"
@@ -67,7 +68,7 @@ static enum fault_case decide(const struct fault *f)
 	return CASE_TRANSLATE;
 }
 
-/* ---- frames: make a page, copy a page ----------------------------------------------------------------------------- */
+/* ---- frames: make a page ----------------------------------------------------------------------------- */
 
 /* Under the ptl: is the entry still what decide() saw? */
 static bool unchanged(struct fault *f, pte_t *slot)
@@ -94,45 +95,9 @@ static enum fault_step fault_no_page(struct fault *f, pte_t *slot)
 	return STEP_DONE;
 }
 
-static void flush_page(struct fault *f, unsigned prot)
-{
-	va_t va = page_down(f->va);
-
-	mm_machine(f->mm)->ops->tlb_restrict(&f->mm->as, va, va + PAGE_SIZE, prot);
-}
-
-/*
- * Copy a page that is not ours alone. A protect that already changed the entry may still owe its flush: until that is done
- * another CPU may store through a stale translation, so flush before the copy is taken (seed 5; litmus 1-stale-tlb-3cpu).
- */
-static enum fault_step copy_page(struct fault *f, pte_t *slot)
-{
-	struct machine *m = mm_machine(f->mm);
-	uint64_t pfn;
-	struct gather g;
-
-	if (vma_wp(f->vma) && mach_load32(m, &f->mm->tlb_flush_pending))
-		flush_page(f, MACH_PROT_R);
-	if (frame_get_new(f->mm, &pfn))
-		return STEP_OOM;
-	m->ops->frame_copy(m, pfn, pte_pfn(f->orig));
-	gather_begin(&g, f->mm, f->vma);
-	pte_set(f->mm, slot, (pte_t){0}); /* clear and flush before the new entry: no CPU sees both pages */
-	gather_add(&g, page_down(f->va), f->orig);
-	gather_finish(&g);
-	pte_set(f->mm, slot, pte_mk_present(f->vma, pfn));
-	return STEP_DONE;
-}
-
 static enum fault_step fault_cow(struct fault *f, pte_t *slot)
 {
-	pte_t e = f->orig;
-
-	if (!can_change_pte_writable(f->mm, f->vma, e))
-		return copy_page(f, slot);
-	e.v |= PTE_W | PTE_D | PTE_A; /* exclusive: reuse */
-	pte_set(f->mm, slot, e);
-	return STEP_DONE;
+	return cow_write(f->mm, f->vma, page_down(f->va), slot, f->orig) ? STEP_OOM : STEP_DONE;
 }
 
 /* ---- translation -------------------------------------------------------------------------------------------------- */

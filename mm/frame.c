@@ -25,12 +25,6 @@ void memory_destroy(struct memory *mem)
 		mem->m->ops->mem_free(mem->m, mem->frames, page_up(mem->nr_frames * sizeof(struct frame)));
 }
 
-static struct frame *frame_of(struct mm *mm, uint64_t pfn)
-{
-	ASSERT(pfn > 0 && pfn < mm->mem->nr_frames);
-	return &mm->mem->frames[pfn];
-}
-
 int frame_get_new(struct mm *mm, uint64_t *pfn)
 {
 	struct machine *m = mm_machine(mm);
@@ -56,6 +50,7 @@ void frame_put(struct mm *mm, uint64_t pfn)
 	if (mach_add_return32(m, &f->refs, (uint32_t)-1) > 0)
 		return;
 	ASSERT(mach_load32(m, &f->mapcount) == 0);
+	ASSERT(mach_load32(m, &f->pins) == 0);
 	mach_store32(m, &f->exclusive, 0);
 	m->ops->frame_free(m, pfn);
 }
@@ -139,7 +134,7 @@ static int frames_make(struct mm *mm, const struct vma *v, va_t va, unsigned n, 
 static int frames_make_zero(struct mm *mm, const struct vma *v, va_t va, unsigned n, pte_t *first, unsigned *made)
 {
 	*first = pte_wrprotect(pte_mk_present(v, 0));
-	first->v = (first->v | PTE_ZERO_PAGE) & ~PTE_D;
+	first->v = (first->v | PTE_ZERO_PAGE) & ~(PTE_D | PTE_SOFT_DIRTY); /* nothing was written */
 	*made = 1;
 	return 0;
 }

@@ -22,6 +22,7 @@ struct frame {
 	uint32_t refs;	    /* A: every pointer to it: mappings, pins, the allocator's own hand */
 	uint32_t mapcount;  /* A: entries that map it */
 	uint32_t exclusive; /* p of its one entry: an anonymous page known to belong to one mm (I4) */
+	uint32_t pins;	    /* A: GUP_PIN references among refs: somebody reads or writes the frame behind the tables */
 };
 
 /* The memory of one machine, shared by all its address spaces. */
@@ -96,6 +97,7 @@ struct mm {
 	struct pt_block *pt_blocks;	     /* P */
 	uint32_t nr_tables;		     /* P: in use */
 	uint32_t tlb_flush_pending;	     /* A: changes whose flush is still owed */
+	bool soft_dirty_tracked;	     /* m: soft-dirty bits were cleared once: a page without one must fault to be written */
 };
 
 static inline struct mm *mm_of_as(struct mach_as *as)
@@ -134,6 +136,40 @@ int mm_dontneed_locked(struct mm *mm, va_t start, va_t end);
  * page belongs to one. No locks held.
  */
 enum fault_result mm_fault(struct mm *mm, va_t va, unsigned flags);
+
+/* ---- duplicating, pinning, tracking: frames only ------------------------------------------------------------------- */
+
+/*
+ * Duplicate parent into child (fresh from mm_init over the same memory). Pages become shared, copy-on-write; an exclusive
+ * page that is pinned is copied at once and stays the parent's own. The child's vmas are not armed (no EVENT_FORK):
+ * uffd_wp and its markers do not arrive, poison and guards do; the parent's entries keep their bits. Memory in place is not
+ * the engine's to copy and is left out. -ENOMEM: child holds a part and wants mm_destroy; parent is as it was, but for pages
+ * that lost their exclusiveness.
+ */
+int mm_fork(struct mm *child, struct mm *parent);
+
+#define GUP_WRITE 1u	/* the holder will store through the reference */
+#define GUP_PIN 2u	/* a DMA-like pin (FOLL_PIN): the page must stay the program's; without: a mere reference (FOLL_GET) */
+
+/*
+ * A reference to the frame that va shows, faulting it in as the access would (which may wait for a monitor; flags as
+ * for a fault made on the program's behalf). A GUP_PIN read of a page that is not exclusive gets a private copy first
+ * (unshare), which carries uffd_wp and soft-dirty. -EFAULT: no such access; -EHWPOISON; -EINTR; -ENOMEM. No locks.
+ */
+int mm_gup(struct mm *mm, va_t va, unsigned flags, uint64_t *pfn);
+/* Give the reference back. flags as it was taken with. */
+void mm_gup_put(struct mm *mm, uint64_t pfn, unsigned flags);
+
+/* Start recording writes anew: every soft-dirty bit is cleared, and what was writable faults once. */
+void mm_clear_soft_dirty(struct mm *mm);
+
+#define PM_PRESENT 1u
+#define PM_UFFD_WP 2u
+#define PM_SOFT_DIRTY 4u
+#define PM_EXCLUSIVE 8u
+#define PM_ZERO 16u
+/* What the entry of va says, PM_*; 0 for an empty one. For tests and views. */
+unsigned mm_pagemap(struct mm *mm, va_t va);
 
 /* ---- for uffd ------------------------------------------------------------------------------------------------- */
 

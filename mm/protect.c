@@ -41,6 +41,8 @@ bool can_change_pte_writable(struct mm *mm, const struct vma *v, pte_t e)
 {
 	if (!(v->prot & MACH_PROT_W) || !pte_is_present(e))
 		return false;
+	if (mm->soft_dirty_tracked && !v->backing->in_place && !(e.v & PTE_SOFT_DIRTY))
+		return false; /* the first write is still to be recorded */
 	return !wp_is_live(v, e) && pte_is_exclusive(mm, v, e);
 }
 
