@@ -198,6 +198,11 @@ struct machine_ops {
 	void (*place_detach)(struct mach_as *as, va_t start, va_t end, unsigned base);
 	/* Forget [start, end): the program unmapped it, or is about to map something else there. */
 	void (*place_forget)(struct mach_as *as, va_t start, va_t end);
+	/*
+	 * Is what the host has at [start, end) still what was left there? False: the program unmapped or replaced it by a
+	 * call that the engine did not see (libc's free of a large block). A sample, not a proof. Point: no.
+	 */
+	bool (*place_is_intact)(struct mach_as *as, va_t start, va_t end);
 	/* Report each run of pages that hold content (resident or swapped), in order. */
 	int (*place_scan)(struct mach_as *as, va_t start, va_t end, mach_run_fn fn, void *arg);
 	/*

@@ -161,6 +161,53 @@ static int arm_vma(struct mm *mm, struct vma *v, struct vma_uffd *uffd, unsigned
 }
 
 static void disarm_vma(struct mm *mm, struct vma *v);
+static void forget_vma(struct mm *mm, struct vma *v);
+
+/* Stops at the first page that was filled, with its address in *arg. */
+static int first_filled_span(struct pt_span *s, void *arg)
+{
+	for (unsigned i = 0; i < s->n; i++) {
+		pte_t e = pte_get(s->mm, &s->slots[i]);
+
+		if (pte_is_present(e) && !pte_is_zero_page(e)) {
+			*(va_t *)arg = s->va + i * PAGE_SIZE;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static int has_content(void *arg, va_t start, va_t end)
+{
+	return 1;
+}
+
+/* What is mapped there is not what we left there, or a page that was filled has lost its content. */
+static bool is_stale(struct mm *mm, struct vma *v)
+{
+	struct machine *m = mm_machine(mm);
+	va_t va;
+
+	if (!v->backing->in_place)
+		return false;
+	if (!m->ops->place_is_intact(&mm->as, vma_start(v), v->end))
+		return true;
+	if (!vma_missing(v) || !pt_walk(mm, vma_start(v), v->end, first_filled_span, NULL, &va))
+		return false;
+	return m->ops->place_scan(&mm->as, va, va + PAGE_SIZE, has_content, NULL) != 1;
+}
+
+/* Memory that was unmapped behind our back, and is perhaps something new by now: nothing of it is armed any more. */
+static void drop_stale(struct mm *mm, va_t start, va_t end)
+{
+	for (struct vma *v = vma_first_in(mm, start, end), *next; v; v = next) {
+		next = v->end < end ? vma_first_in(mm, v->end, end) : NULL;
+		if (!is_stale(mm, v))
+			continue;
+		mm_machine(mm)->ops->place_forget(&mm->as, vma_start(v), v->end); /* the host's is somebody else's */
+		forget_vma(mm, v);
+	}
+}
 
 /* A failed REGISTER armed a prefix only: what it adopted beyond that goes back to the host. */
 static void forget_unarmed(struct mm *mm, va_t start, va_t end)
@@ -175,9 +222,11 @@ static void forget_unarmed(struct mm *mm, va_t start, va_t end)
 int mm_arm(struct mm *mm, va_t start, va_t end, struct vma_uffd *uffd, unsigned modes)
 {
 	struct arm a = {.mm = mm, .uffd = uffd, .modes = modes};
-	int r = survey(&a, start, end, check_vma, check_place);
+	int r;
 
 	ASSERT(mm_machine(mm)->ops->rw_is_held(mm_machine(mm), &mm->mmap_lock, true));
+	drop_stale(mm, start, end);
+	r = survey(&a, start, end, check_vma, check_place);
 	ASSERT(modes != 0 && (modes & ~(VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR)) == 0);
 	if (r == 0 && !a.found)
 		r = -EINVAL;
@@ -215,17 +264,26 @@ static int clear_span(struct pt_span *s, void *arg)
 	return 0;
 }
 
-/* Nothing here differs from ordinary memory any more: hand it back to the host and forget it. */
-static void release_place(struct mm *mm, struct vma *v)
+static void forget_vma(struct mm *mm, struct vma *v)
 {
 	va_t start = vma_start(v), end = v->end;
-	int r;
+	int r = pt_walk(mm, start, end, clear_span, NULL, NULL);
 
-	mm_machine(mm)->ops->place_detach(&mm->as, start, end, v->prot);
-	r = pt_walk(mm, start, end, clear_span, NULL, NULL);
 	ASSERT(r == 0);
 	vma_delete(mm, v);
 	pt_free_range(mm, start, end);
+}
+
+/* Nothing here differs from ordinary memory any more: hand it back to the host and forget it. */
+static void release_place(struct mm *mm, struct vma *v)
+{
+	struct machine *m = mm_machine(mm);
+
+	if (m->ops->place_is_intact(&mm->as, vma_start(v), v->end))
+		m->ops->place_detach(&mm->as, vma_start(v), v->end, v->prot);
+	else
+		m->ops->place_forget(&mm->as, vma_start(v), v->end); /* somebody else's memory by now */
+	forget_vma(mm, v);
 }
 
 /* Poison outlives the registration (trap 20), so a vma that has any stays, un-armed. */

@@ -34,7 +34,10 @@ static int place_make(struct mm *mm, const struct vma *v, va_t va, unsigned n, c
 
 static int place_make_zero(struct mm *mm, const struct vma *v, va_t va, unsigned n, pte_t *first, unsigned *made)
 {
-	return write_pages(mm, v, va, n, 0, first, made);
+	int r = write_pages(mm, v, va, n, 0, first, made);
+
+	first->v |= PTE_ZERO_PAGE; /* the host has no page there before somebody writes */
+	return r;
 }
 
 struct settle {

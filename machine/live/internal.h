@@ -36,6 +36,8 @@ int live_proc_open(const char **why);
 long live_force_write(va_t dst, va_t src, uint64_t len);
 int live_query(va_t start, va_t end, int (*fn)(void *arg, const struct mach_place *p), void *arg);
 int live_scan(va_t start, va_t end, mach_run_fn fn, void *arg);
+/* Is there a guard at this page? */
+bool live_is_guard(va_t va);
 uint64_t live_max_map_count(void);
 extern bool live_has_guards;
 /* Does the host's mapping at va permit the access, FAULT_* flags? */
@@ -51,11 +53,15 @@ void live_tlb_restrict(struct mach_as *as, va_t start, va_t end, unsigned prot);
 int live_place_query(struct mach_as *as, va_t start, va_t end, int (*fn)(void *arg, const struct mach_place *p), void *arg);
 int live_place_attach(struct mach_as *as, va_t start, va_t end, unsigned base);
 void live_place_detach(struct mach_as *as, va_t start, va_t end, unsigned base);
+bool live_place_is_intact(struct mach_as *as, va_t start, va_t end);
 void live_place_forget(struct mach_as *as, va_t start, va_t end);
 int live_place_scan(struct mach_as *as, va_t start, va_t end, mach_run_fn fn, void *arg);
 int live_place_hide_absent(struct mach_as *as, va_t start, va_t end, mach_run_fn fn, void *arg);
 int live_place_write(struct mach_as *as, va_t start, va_t end, va_t src, uint64_t *done);
 int live_place_discard(struct mach_as *as, va_t start, va_t end, bool hide);
+
+/* A: bumped whenever memory stops being governed. */
+extern uint32_t live_let_go;
 
 /* live.c */
 void *live_mem_alloc(struct machine *m, size_t bytes, size_t align);

@@ -64,6 +64,7 @@ static const struct machine_ops live_ops = {
 	.place_attach = live_place_attach,
 	.place_detach = live_place_detach,
 	.place_forget = live_place_forget,
+	.place_is_intact = live_place_is_intact,
 	.place_scan = live_place_scan,
 	.place_hide_absent = live_place_hide_absent,
 	.place_write = live_place_write,

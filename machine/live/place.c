@@ -57,6 +57,43 @@ void live_place_forget(struct mach_as *as, va_t start, va_t end)
 	live_unlock(as->m, &tlb_lock);
 }
 
+/* Host mappings that are compared; with more, the range was certainly split by us. */
+#define SAMPLE 4
+
+struct intact {
+	va_t at;
+	unsigned n;
+};
+
+/* 1: something else is there. 2: enough seen. */
+static int compare_piece(void *arg, const struct mach_place *p)
+{
+	struct intact *i = arg;
+
+	if (p->start != i->at || p->kind != MACH_PLACE_ANON)
+		return 1;
+	if (!tlb_has_prot(p->start, p->prot) || !tlb_has_prot(p->end - PAGE_SIZE, p->prot))
+		return 1;
+	i->at = p->end;
+	return ++i->n == SAMPLE ? 2 : 0;
+}
+
+bool live_place_is_intact(struct mach_as *as, va_t start, va_t end)
+{
+	struct intact i = {.at = start};
+	va_t guard;
+	bool ok;
+	int r;
+
+	live_lock(as->m, &tlb_lock);
+	r = live_query(start, end, compare_piece, &i);
+	ok = r == 2 || (r == 0 && i.at == end);
+	guard = tlb_first(start, end, TAG_STATE, TAG_GUARD);
+	ok = ok && (guard == end || live_is_guard(guard));
+	live_unlock(as->m, &tlb_lock);
+	return ok;
+}
+
 /* ---- hiding what is absent ------------------------------------------------------------------------------------------------ */
 
 struct hide {

@@ -119,6 +119,17 @@ static long scan_some(va_t start, va_t end, struct scan_region *regions, va_t *w
 	return n;
 }
 
+bool live_is_guard(va_t va)
+{
+	struct scan_region region;
+	struct scan_arg a = {
+		.size = sizeof a, .start = va, .end = va + PAGE_SIZE, .vec = (uint64_t)(uintptr_t)&region, .vec_len = 1,
+		.category_mask = SCAN_GUARD, .return_mask = SCAN_GUARD,
+	};
+
+	return live_has_guards && sys3(SYS_ioctl, pagemap_fd, PAGEMAP_SCAN_IOCTL, (long)&a) == 1;
+}
+
 /* Kernels before 6.7: read the entries. Bit 63 present, bit 62 swapped. */
 static int scan_entries(va_t start, va_t end, mach_run_fn fn, void *arg)
 {

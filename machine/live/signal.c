@@ -361,13 +361,14 @@ static bool answer(enum fault_result result, siginfo_t *info, ucontext_t *uc)
 /*
  * Nothing the engine manages is there, yet the program may have faulted on something that was managed a moment ago (a
  * close or unregister came in between). If the host allows the access now, let it be made again, once: a second
- * fault of the same instruction at the same address is the program's own.
+ * fault of the same instruction at the same address, with nothing let go in between, is the program's own.
  */
 static bool try_again(va_t va, unsigned flags, const ucontext_t *uc)
 {
 	static uint64_t last[16]; /* by thread; a collision costs one more try */
 	uint32_t tid = my_tid();
-	uint64_t me = ((uint64_t)tid << 32 ^ va ^ (uint64_t)uc->uc_mcontext.gregs[REG_RIP] << 8) | 1;
+	uint64_t me = ((uint64_t)tid << 32 ^ va ^ (uint64_t)uc->uc_mcontext.gregs[REG_RIP] << 8 ^
+		       (uint64_t)__atomic_load_n(&live_let_go, __ATOMIC_RELAXED) << 48) | 1;
 	uint64_t *l = &last[tid % ARRAY_LEN(last)];
 	bool again = __atomic_load_n(l, __ATOMIC_RELAXED) != me && live_host_permits(va, flags);
 

@@ -150,13 +150,44 @@ static void chunk_set_bounds(struct chunk *c, uint32_t bounds)
 
 static bool evict_one(va_t keep_start, va_t keep_end);
 
-/* The mapping limit may be reached by the program's own mappings too: make room and try again. */
+struct coverage {
+	va_t at;
+	unsigned prot; /* to be set piece by piece; TAG_PROT + 1: only look */
+};
+
+static int cover(void *arg, const struct mach_place *p)
+{
+	struct coverage *c = arg;
+
+	if (c->prot <= TAG_PROT && p->kind == MACH_PLACE_ANON)
+		sys3(SYS_mprotect, (long)p->start, (long)(p->end - p->start), c->prot);
+	else if (c->prot > TAG_PROT && p->start != c->at)
+		return 1;
+	c->at = p->end;
+	return 0;
+}
+
+static bool has_hole(va_t start, va_t end)
+{
+	struct coverage c = {start, TAG_PROT + 1};
+
+	return live_query(start, end, cover, &c) || c.at != end;
+}
+
+/*
+ * ENOMEM: the mapping limit, which the program's own mappings may have reached: make room and try again. Or a hole: the
+ * program unmapped some of it by a call that we did not see; what is left is treated piece by piece.
+ */
 static void host_protect(va_t start, va_t end, unsigned prot)
 {
+	struct coverage pieces = {start, prot};
 	long r;
 
-	while ((r = sys3(SYS_mprotect, (long)start, (long)(end - start), prot)) == -ENOMEM && evict_one(start, end))
+	while ((r = sys3(SYS_mprotect, (long)start, (long)(end - start), prot)) == -ENOMEM && !has_hole(start, end) &&
+	       evict_one(start, end))
 		;
+	if (unlikely(r == -ENOMEM && has_hole(start, end)))
+		r = live_query(start, end, cover, &pieces);
 	ASSERT(r == 0);
 }
 
@@ -318,8 +349,11 @@ static bool all_ungoverned(const struct chunk *c)
 	return true;
 }
 
+uint32_t live_let_go;
+
 void tlb_forget(va_t start, va_t end)
 {
+	__atomic_fetch_add(&live_let_go, 1, __ATOMIC_RELAXED);
 	for (va_t va = start, next; va < end; va = next) {
 		uintptr_t *w = word_of(va, false);
 		unsigned first = pt_index(va, 0), last = piece_last(va, end, &next);
@@ -351,6 +385,13 @@ static uint8_t tag_at(va_t va)
 	return is_uniform(*w) ? uniform_tag(*w) : chunk_of(*w)->tag[pt_index(va, 0)];
 }
 
+bool tlb_has_prot(va_t va, unsigned prot)
+{
+	uint8_t tag = tag_at(va);
+
+	return (tag & TAG_STATE) == TAG_UNGOVERNED || (tag & TAG_PROT) == prot;
+}
+
 /* The end of the stretch from va that is known to have one tag: a page, or what is left of a uniform chunk. */
 static va_t same_until(va_t va, va_t end)
 {
@@ -361,12 +402,17 @@ static va_t same_until(va_t va, va_t end)
 	return min_u64((va & PMD_MASK) + PMD_SIZE, end);
 }
 
-bool tlb_any(va_t start, va_t end, uint8_t mask, uint8_t value)
+va_t tlb_first(va_t start, va_t end, uint8_t mask, uint8_t value)
 {
 	for (va_t va = start; va < end; va = same_until(va, end))
 		if ((tag_at(va) & mask) == value)
-			return true;
-	return false;
+			return va;
+	return end;
+}
+
+bool tlb_any(va_t start, va_t end, uint8_t mask, uint8_t value)
+{
+	return tlb_first(start, end, mask, value) != end;
 }
 
 void tlb_runs(va_t start, va_t end, uint8_t mask, uint8_t value, void (*fn)(va_t start, va_t end))
@@ -412,7 +458,7 @@ void tlb_guard_remove(va_t start, va_t end)
 {
 	long r = sys3(SYS_madvise, (long)start, (long)(end - start), MADV_GUARD_REMOVE);
 
-	ASSERT(r == 0);
+	ASSERT(r == 0 || r == -ENOMEM); /* a hole: what is there is done */
 }
 
 /* Guards over the empty runs of a chunk; false when the host refuses (locked memory). Content is never under them. */

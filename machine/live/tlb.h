@@ -45,6 +45,10 @@ int tlb_attach(va_t start, va_t end, unsigned prot);
 void tlb_forget(va_t start, va_t end);
 /* Does any page of the range satisfy (tag & mask) == value? */
 bool tlb_any(va_t start, va_t end, uint8_t mask, uint8_t value);
+/* The first page with (tag & mask) == value, or end. */
+va_t tlb_first(va_t start, va_t end, uint8_t mask, uint8_t value);
+/* Is prot what the host's mapping of this page should have? True for a page that is not governed. */
+bool tlb_has_prot(va_t va, unsigned prot);
 /* Call fn(start, end) for each run of pages with (tag & mask) == value. */
 void tlb_runs(va_t start, va_t end, uint8_t mask, uint8_t value, void (*fn)(va_t start, va_t end));
 /* Make sure that one forced write can't allocate a huge page, and that split mappings can merge again. */
