@@ -60,8 +60,8 @@ int live_place_hide_absent(struct mach_as *as, va_t start, va_t end, mach_run_fn
 int live_place_write(struct mach_as *as, va_t start, va_t end, va_t src, uint64_t *done);
 int live_place_discard(struct mach_as *as, va_t start, va_t end, bool hide);
 
-/* A: bumped whenever memory stops being governed. */
-extern uint32_t live_let_go;
+/* A: bumped whenever memory begins or ceases to be governed. */
+extern uint32_t live_generation;
 
 /* live.c */
 void *live_mem_alloc(struct machine *m, size_t bytes, size_t align);

@@ -360,20 +360,20 @@ static bool answer(enum fault_result result, siginfo_t *info, ucontext_t *uc)
 
 /*
  * Nothing the engine manages is there, yet the program may have faulted on something that was managed a moment ago (a
- * close or unregister came in between). If the host allows the access now, let it be made again, once: a second
- * fault of the same instruction at the same address, with nothing let go in between, is the program's own.
+ * close or unregister came in between), or has become managed since (a register). If anything changed while we looked, or
+ * the host allows the access now, let it be made again. A second fault of the same instruction at the same address, with
+ * no change in between, is the program's own.
  */
-static bool try_again(va_t va, unsigned flags, const ucontext_t *uc)
+static bool try_again(va_t va, unsigned flags, const ucontext_t *uc, uint32_t generation)
 {
 	static uint64_t last[16]; /* by thread; a collision costs one more try */
 	uint32_t tid = my_tid();
-	uint64_t me = ((uint64_t)tid << 32 ^ va ^ (uint64_t)uc->uc_mcontext.gregs[REG_RIP] << 8 ^
-		       (uint64_t)__atomic_load_n(&live_let_go, __ATOMIC_RELAXED) << 48) | 1;
+	uint64_t me = ((uint64_t)tid << 32 ^ va ^ (uint64_t)uc->uc_mcontext.gregs[REG_RIP] << 8 ^ (uint64_t)generation << 48) | 1;
 	uint64_t *l = &last[tid % ARRAY_LEN(last)];
 	bool again = __atomic_load_n(l, __ATOMIC_RELAXED) != me && live_host_permits(va, flags);
 
 	__atomic_store_n(l, again ? me : 0, __ATOMIC_RELAXED);
-	return again;
+	return again || __atomic_load_n(&live_generation, __ATOMIC_SEQ_CST) != generation;
 }
 
 static void on_segv(int sig, siginfo_t *info, void *ucv)
@@ -381,6 +381,7 @@ static void on_segv(int sig, siginfo_t *info, void *ucv)
 	va_t va = (va_t)(uintptr_t)info->si_addr;
 	ucontext_t *uc = ucv;
 	enum fault_result result;
+	uint32_t generation = __atomic_load_n(&live_generation, __ATOMIC_SEQ_CST);
 	uint64_t start;
 	bool fast;
 
@@ -392,7 +393,7 @@ static void on_segv(int sig, siginfo_t *info, void *ucv)
 		return;
 	start = hooks.fault_done ? live_ticks() : 0;
 	result = faults_go_to->up->fault(faults_go_to, va, access_flags(uc) | FAULT_USER);
-	if (result == FAULT_MAPERR && try_again(va, access_flags(uc), uc))
+	if (result == FAULT_MAPERR && try_again(va, access_flags(uc), uc, generation))
 		result = FAULT_DONE;
 	if (hooks.fault_done)
 		hooks.fault_done(result, live_ticks_to_ns(live_ticks() - start));

@@ -319,8 +319,11 @@ static va_t attach_whole(uintptr_t *w, va_t va, va_t end, uintptr_t uniform)
 	return va;
 }
 
+uint32_t live_generation;
+
 int tlb_attach(va_t start, va_t end, unsigned prot)
 {
+	__atomic_fetch_add(&live_generation, 1, __ATOMIC_SEQ_CST);
 	for (va_t va = start, next; va < end; va = next) {
 		uintptr_t *w = word_of(va, true);
 		unsigned first = pt_index(va, 0), last = piece_last(va, end, &next);
@@ -349,11 +352,9 @@ static bool all_ungoverned(const struct chunk *c)
 	return true;
 }
 
-uint32_t live_let_go;
-
 void tlb_forget(va_t start, va_t end)
 {
-	__atomic_fetch_add(&live_let_go, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&live_generation, 1, __ATOMIC_SEQ_CST);
 	for (va_t va = start, next; va < end; va = next) {
 		uintptr_t *w = word_of(va, false);
 		unsigned first = pt_index(va, 0), last = piece_last(va, end, &next);
