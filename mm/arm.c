@@ -289,8 +289,7 @@ static void release_place(struct mm *mm, struct vma *v)
 /* Poison outlives the registration (trap 20), so a vma that has any stays, un-armed. */
 static void disarm_vma(struct mm *mm, struct vma *v)
 {
-	if (vma_wp(v))
-		resolve_range(mm, v, vma_start(v), v->end, false);
+	resolve_range(mm, v, vma_start(v), v->end, false); /* bits that outlived a WP registration as well (trap 6) */
 	v->uffd = NULL;
 	v->modes = 0;
 	if (v->backing->in_place && !pt_walk(mm, vma_start(v), v->end, has_special_span, NULL, NULL))

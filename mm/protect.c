@@ -134,6 +134,7 @@ static void note_protected(struct protect *p, va_t va, unsigned pages)
 {
 	struct run *r = &p->flush;
 
+	ASSERT(r->start >= r->end || va >= r->end);
 	if (r->start < r->end && va > r->end + GAP_PAGES * PAGE_SIZE)
 		flush_protected(p);
 	if (r->start >= r->end)
@@ -277,6 +278,7 @@ static int protect_vma(struct mm *mm, struct vma *v, va_t start, va_t end, uint6
 
 	mach_add32(mm_machine(mm), &mm->tlb_flush_pending, 1); /* before the first store: reference 8.1 */
 	r = pt_walk(mm, start, end, protect_span, protect_hole, &p);
+	flush_protected(&p); /* a run only grows upwards, and the second look begins below its end */
 	if (r == 0)
 		r = protect_unknown(mm, v, &p);
 	flush_protected(&p);
