@@ -146,6 +146,9 @@ static int arm_vma(struct mm *mm, struct vma *v, struct vma_uffd *uffd, unsigned
 	unsigned old = v->modes;
 	int r = 0;
 
+	ASSERT(v->uffd == NULL || v->uffd == uffd); /* checked before anything was changed */
+	ASSERT((v->uffd != NULL) == (old != 0));
+
 	if (v->uffd == uffd && (modes & ~old) == 0)
 		return 0; /* a subset: keeps the wider set (trap 5) */
 	if (!(old & VM_UFFD_MISSING) && (modes & VM_UFFD_MISSING))
@@ -269,7 +272,7 @@ static void forget_vma(struct mm *mm, struct vma *v)
 	va_t start = vma_start(v), end = v->end;
 	int r = pt_walk(mm, start, end, clear_span, NULL, NULL);
 
-	ASSERT(r == 0);
+	ASSERT(r == 0 && v->backing->in_place);
 	vma_delete(mm, v);
 	pt_free_range(mm, start, end);
 }

@@ -118,6 +118,7 @@ static void fault_translate(struct fault *f, pte_t *slot)
 	while (last < high && base + last * PAGE_SIZE < f->vma->end &&
 	       pte_allowed_prot(f->vma, pte_get(f->mm, &table[last])) == prot)
 		last++;
+	ASSERT(first <= at && at < last && last <= PTRS_PER_TABLE);
 	mm_machine(f->mm)->ops->tlb_fill(&f->mm->as, base + first * PAGE_SIZE, base + last * PAGE_SIZE, prot);
 	if (f->mm->uffd_ops->translated)
 		f->mm->uffd_ops->translated(f->mm);
@@ -133,6 +134,8 @@ static enum fault_step settle_case(struct fault *f, enum fault_case c)
 
 	if (!slot)
 		return STEP_OOM;
+	ASSERT(m->ops->rw_is_held(m, &f->mm->mmap_lock, false));
+	ASSERT(page_down(f->va) >= vma_start(f->vma) && f->va < f->vma->end);
 	mach_lock(m, pt_lock_of(slot));
 	if (unchanged(f, slot)) {
 		step = STEP_DONE;

@@ -40,6 +40,9 @@ static void install_run(struct fill *f, struct pt_span *s, unsigned from, unsign
 {
 	va_t va = s->va + from * PAGE_SIZE;
 
+	ASSERT(n > 0 && from + n <= s->n && va == f->at);
+	ASSERT(pte_is_present(first) && !pte_uffd_wp(first));
+	ASSERT(!f->req->wp || vma_wp(f->vma));
 	for (unsigned i = 0; i < n; i++) {
 		pte_t e = {first.v + i * PAGE_SIZE};
 
@@ -134,6 +137,7 @@ static int fill_locked(struct fill *f)
 		return -EAGAIN;
 	if (req->wp && !vma_wp(f->vma))
 		return -EINVAL;
+	ASSERT(vma_start(f->vma) <= f->at && f->at < req->end);
 	return pt_walk_alloc(f->mm, f->at, req->end, fill_span, f);
 }
 
@@ -174,6 +178,7 @@ int mm_fill(struct mm *mm, const struct fill_req *req, uint64_t *done)
 		r = -EFAULT;
 	if (f.bounce)
 		m->ops->mem_free(m, f.bounce, PAGE_SIZE);
+	ASSERT(f.at >= req->start && f.at <= req->end && (r || f.at == req->end));
 	*done = f.at - req->start;
 	return r;
 }

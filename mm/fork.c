@@ -63,6 +63,8 @@ static int share_page(struct pt_span *s, struct dup *d, unsigned i, va_t va, pte
 	struct frame *f = frame_of(s->mm, pte_pfn(e));
 	int r;
 
+	ASSERT(f->refs >= f->mapcount && f->mapcount > 0);
+	ASSERT(!pte_writable(e) || f->exclusive); /* I4 */
 	if (pte_writable(e)) {
 		span_set(s, i, pte_wrprotect(e)); /* read-only first, then no longer exclusive */
 		d->protected_some = true;

@@ -104,6 +104,7 @@ void gather_add(struct gather *g, va_t va, pte_t e)
 void gather_finish(struct gather *g)
 {
 	gather_flush(g);
+	ASSERT(mach_load32(mm_machine(g->mm), &g->mm->tlb_flush_pending) > 0);
 	mach_add32(mm_machine(g->mm), &g->mm->tlb_flush_pending, (uint32_t)-1);
 }
 
@@ -125,6 +126,7 @@ static int frames_make(struct mm *mm, const struct vma *v, va_t va, unsigned n, 
 		m->ops->frame_write(m, pfn, from->page);
 	else
 		m->ops->frame_zero(m, pfn);
+	ASSERT(pfn > 0); /* 0 is the zero page, nobody's to write */
 	*first = pte_mk_present(v, pfn);
 	*made = 1;
 	return 0;

@@ -55,6 +55,7 @@ struct vma *vma_insert(struct mm *mm, va_t start, va_t end, unsigned prot, const
 void vma_delete(struct mm *mm, struct vma *v)
 {
 	assert_can_change(mm);
+	ASSERT(vma_start(v) < v->end && mm->vmas.count > 0);
 	treap_remove(&mm->vmas, &v->node);
 	pool_put(&mm->vma_pool, v);
 }
@@ -66,6 +67,7 @@ int vma_split_at(struct mm *mm, va_t at)
 
 	if (!v || vma_start(v) >= at)
 		return 0;
+	ASSERT(is_page_aligned(at) && at < v->end);
 	end = v->end;
 	v->end = at;
 	tail = vma_insert(mm, at, end, v->prot, v->backing);

@@ -56,6 +56,7 @@ int uffd_create(struct uffd_system *sys, struct mm *mm, unsigned flags, struct u
 	mach_unlock(sys->m, &sys->lock);
 	if (!ctx)
 		return -ENOMEM;
+	ASSERT(!ctx->features && !ctx->released && ctx->nr_waiters == 0); /* the pool's memory is zeroed */
 	uffd_count(ctx, COUNT_CONTEXTS, 1);
 	*out = ctx;
 	return 0;
@@ -74,6 +75,7 @@ void uffd_put(struct uffd_ctx *ctx)
 	if (mach_add_return32(sys->m, &ctx->refs, (uint32_t)-1) > 0)
 		return;
 	ASSERT(list_is_empty(&ctx->pending) && list_is_empty(&ctx->delivered));
+	ASSERT(ctx->nr_pending == 0 && ctx->nr_waiters == 0);
 	ASSERT(ctx->released);
 	mach_lock(sys->m, &sys->lock);
 	list_del(&ctx->link);
@@ -86,6 +88,8 @@ void uffd_release(struct uffd_ctx *ctx)
 {
 	struct machine *m = ctx->sys->m;
 
+	ASSERT(mach_load32(m, &ctx->refs) > 0);
+	ASSERT(!mach_load32(m, &ctx->released)); /* once */
 	mach_store32(m, &ctx->released, 1);
 	mach_write_lock(m, &ctx->mm->mmap_lock);
 	mm_disarm_all(ctx->mm, &ctx->vma);

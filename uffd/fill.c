@@ -2,6 +2,8 @@
 /* UFFDIO_COPY, UFFDIO_ZEROPAGE, UFFDIO_POISON, UFFDIO_WRITEPROTECT, UFFDIO_WAKE. Reference 2.4, 2.5, 2.7. */
 #include "uffd/internal.h"
 
+#include "base/assert.h"
+
 #include <errno.h>
 
 static bool is_changing(struct uffd_ctx *ctx)
@@ -27,6 +29,8 @@ static int run_fill(struct uffd_ctx *ctx, const struct fill_req *req, bool wake,
 	uint64_t done = 0;
 	int r = mm_fill(ctx->mm, req, &done), r2;
 
+	ASSERT(is_page_aligned(done) && done <= req->end - req->start);
+	ASSERT(r || req->start + done == req->end); /* success is all of it */
 	uffd_count(ctx, fill_counts[req->kind], done >> PAGE_SHIFT);
 	r2 = report(ctx, field, done ? (int64_t)done : r);
 	if (r2)

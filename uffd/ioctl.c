@@ -2,6 +2,8 @@
 /* The handshake and the table of commands. Reference 1.3, 1.4, 2.1. */
 #include "uffd/internal.h"
 
+#include "base/assert.h"
+
 #include <errno.h>
 
 int uffd_check_range(uint64_t start, uint64_t len, bool aligned)
@@ -60,6 +62,8 @@ int uffd_ioctl(struct uffd_ctx *ctx, unsigned long cmd, va_t arg)
 		return uffd_api(ctx, arg);
 	if (mach_load32(ctx->sys->m, &ctx->features) == 0)
 		return -EINVAL;
+	ASSERT((ctx->features & ~(UFFD_SUPPORTED | UFFD_INITIALISED)) == 0);
+	ASSERT(ctx->vma.wp_unpopulated == !!(ctx->features & UFFD_FEATURE_WP_UNPOPULATED));
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		if (commands[i].cmd == cmd)
 			return commands[i].fn(ctx, arg);

@@ -29,6 +29,8 @@ static bool take_message(struct uffd_ctx *ctx, struct uffd_msg *msg)
 	mach_point(m, MACH_OBJ_QUEUE, MACH_WRITE, ctx);
 	if (!list_is_empty(&ctx->pending)) {
 		w = container_of(ctx->pending.next, struct uffd_waiter, link);
+		ASSERT(w->ctx == ctx && w->state == WAITER_WAITING);
+		ASSERT(ctx->nr_pending > 0 && ctx->nr_pending <= ctx->nr_waiters);
 		*msg = message_of(ctx, w);
 		list_del(&w->link);
 		list_add_tail(&ctx->delivered, &w->link);
@@ -73,6 +75,8 @@ int64_t uffd_read(struct uffd_ctx *ctx, va_t buf, uint64_t count, bool nonblock)
 		if (r == 0)
 			done += sizeof msg;
 	}
+	ASSERT(done <= count && done % ABI_MSG_SIZE == 0);
+	ASSERT(done || r);
 	uffd_count(ctx, COUNT_MESSAGES_READ, done / ABI_MSG_SIZE);
 	if (done && ctx->sys->readiness && mach_load32(m, &ctx->nr_pending) == 0)
 		ctx->sys->readiness(ctx);

@@ -2,6 +2,8 @@
 /* UFFDIO_REGISTER and UFFDIO_UNREGISTER. Reference 2.2, 2.3. */
 #include "uffd/internal.h"
 
+#include "base/assert.h"
+
 #include <errno.h>
 
 #define KNOWN_MODES (VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR)
@@ -39,6 +41,7 @@ int uffd_register(struct uffd_ctx *ctx, va_t arg)
 		return r;
 	if (mach_load32(m, &ctx->mm_gone))
 		return -ENOMEM;
+	ASSERT(a.len > 0 && a.start + a.len <= TASK_SIZE);
 	mach_write_lock(m, &ctx->mm->mmap_lock);
 	r = mm_arm(ctx->mm, a.start, a.start + a.len, &ctx->vma, (unsigned)a.mode);
 	mach_write_unlock(m, &ctx->mm->mmap_lock);
@@ -51,6 +54,7 @@ int uffd_register(struct uffd_ctx *ctx, va_t arg)
 
 static void wake_intersection(void *arg, va_t start, va_t end)
 {
+	ASSERT(start < end);
 	uffd_wake_range(arg, start, end);
 }
 

@@ -20,6 +20,7 @@ static void waiter_free(struct uffd_waiter *w)
 	struct uffd_ctx *ctx = w->ctx;
 
 	ASSERT(list_is_empty(&w->link));
+	ASSERT(w->state == WAITER_WOKEN || w->state == WAITER_CANCELLED);
 	mach_store32(sys->m, &w->state, WAITER_FREE);
 	mach_lock(sys->m, &sys->lock);
 	pool_put(&sys->waiter_pool, w);
@@ -30,6 +31,8 @@ static void waiter_free(struct uffd_waiter *w)
 static uint32_t message_flags(const struct userfault *uf)
 {
 	uint32_t flags = uf->flags & FAULT_WRITE ? UFFD_PAGEFAULT_FLAG_WRITE : 0;
+
+	ASSERT(uf->reason != REASON_WP || flags); /* only a store meets write-protection */
 
 	if (uf->reason == REASON_WP)
 		flags |= UFFD_PAGEFAULT_FLAG_WP;
@@ -63,6 +66,8 @@ static struct uffd_waiter *waiter_alloc(struct uffd_ctx *ctx, const struct userf
 
 static void enqueue(struct uffd_ctx *ctx, struct uffd_waiter *w)
 {
+	ASSERT(ctx->sys->m->ops->lock_is_held(ctx->sys->m, &ctx->lock));
+	ASSERT(w->ctx == ctx && w->state == WAITER_WAITING && list_is_empty(&w->link));
 	mach_point(ctx->sys->m, MACH_OBJ_QUEUE, MACH_WRITE, ctx);
 	list_add_tail(&ctx->pending, &w->link);
 	mach_add32(ctx->sys->m, &ctx->nr_pending, 1);
@@ -76,6 +81,8 @@ static void dequeue(struct uffd_ctx *ctx, struct uffd_waiter *w, bool pending, e
 
 	ASSERT(m->ops->lock_is_held(m, &ctx->lock));
 	ASSERT(!list_is_empty(&w->link));
+	ASSERT(w->ctx == ctx && w->state == WAITER_WAITING && state != WAITER_WAITING);
+	ASSERT(ctx->nr_waiters > 0 && (!pending || ctx->nr_pending > 0));
 	mach_point(m, MACH_OBJ_QUEUE, MACH_WRITE, ctx);
 	list_del(&w->link);
 	if (pending)
@@ -142,6 +149,7 @@ void uffd_wake_range(struct uffd_ctx *ctx, va_t start, va_t end)
 	struct machine *m = ctx->sys->m;
 	struct wake_batch b;
 
+	ASSERT(start < end);
 	mach_full_barrier();
 	if (mach_load32(m, &ctx->nr_waiters) == 0)
 		return;
@@ -201,6 +209,8 @@ static enum fault_result handle_userfault(const struct userfault *uf)
 	struct uffd_waiter *w = NULL;
 	bool must_wait;
 
+	ASSERT(uf->mm == ctx->mm);
+	ASSERT(m->ops->rw_is_held(m, &uf->mm->mmap_lock, false)); /* the context cannot go away yet */
 	if (answers_sigbus(ctx, uf->flags))
 		result = FAULT_SIGBUS;
 	else if (!(w = waiter_alloc(ctx, uf, (uintptr_t)__builtin_frame_address(0))))
