@@ -12,7 +12,7 @@
 
 struct dup {
 	struct mm *child;
-	struct vma *from, *to;
+	struct vma *to;
 	bool protected_some; /* a writable entry of the parent became read-only: a flush is owed */
 };
 
@@ -119,7 +119,7 @@ static int dup_span(struct pt_span *s, void *arg)
 static int dup_vma(struct mm *child, struct mm *parent, struct vma *v)
 {
 	struct machine *m = mm_machine(parent);
-	struct dup d = {.child = child, .from = v};
+	struct dup d = {.child = child};
 	int r;
 
 	d.to = vma_insert(child, vma_start(v), v->end, v->prot, v->backing);

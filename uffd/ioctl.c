@@ -25,6 +25,25 @@ static int refuse_api(struct uffd_ctx *ctx, va_t arg, int error)
 	return ctx->sys->m->ops->copy_out(ctx->sys->m, arg, &zero, sizeof zero) ? -EFAULT : error;
 }
 
+/*
+ * Once only. WP_UNPOPULATED is read by mm without a lock, so it stands before the features are seen; the lock keeps a
+ * second handshake, with other features, from writing it in between.
+ */
+static bool enable(struct uffd_ctx *ctx, uint32_t features)
+{
+	struct machine *m = ctx->sys->m;
+	bool first;
+
+	mach_lock(m, &ctx->lock);
+	first = mach_load32(m, &ctx->features) == 0;
+	if (first) {
+		ctx->vma.wp_unpopulated = features & UFFD_FEATURE_WP_UNPOPULATED;
+		mach_store32(m, &ctx->features, features | UFFD_INITIALISED);
+	}
+	mach_unlock(m, &ctx->lock);
+	return first;
+}
+
 static int uffd_api(struct uffd_ctx *ctx, va_t arg)
 {
 	struct machine *m = ctx->sys->m;
@@ -38,12 +57,7 @@ static int uffd_api(struct uffd_ctx *ctx, va_t arg)
 	r = m->ops->copy_out(m, arg, &reply, sizeof reply);
 	if (r)
 		return r;
-	/* WP_UNPOPULATED is read by mm without a lock: it stands before the handshake becomes visible. */
-	if (mach_load32(m, &ctx->features) == 0)
-		ctx->vma.wp_unpopulated = a.features & UFFD_FEATURE_WP_UNPOPULATED;
-	if (!mach_cas32(m, &ctx->features, 0, (uint32_t)a.features | UFFD_INITIALISED))
-		return refuse_api(ctx, arg, -EINVAL);
-	return 0;
+	return enable(ctx, (uint32_t)a.features) ? 0 : refuse_api(ctx, arg, -EINVAL);
 }
 
 static const struct {

@@ -12,7 +12,7 @@ static struct uffd_msg message_of(struct uffd_ctx *ctx, const struct uffd_waiter
 
 	msg.arg.pagefault.flags = w->msg_flags;
 	msg.arg.pagefault.address = w->va;
-	if (ctx->features & UFFD_FEATURE_THREAD_ID)
+	if (mach_load32(ctx->sys->m, &ctx->features) & UFFD_FEATURE_THREAD_ID)
 		msg.arg.pagefault.feat.ptid = w->tid;
 	return msg;
 }

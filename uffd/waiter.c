@@ -44,6 +44,7 @@ static uint32_t message_flags(const struct userfault *uf)
 static struct uffd_waiter *waiter_alloc(struct uffd_ctx *ctx, const struct userfault *uf, uintptr_t frame)
 {
 	struct uffd_system *sys = ctx->sys;
+	uint32_t features = mach_load32(sys->m, &ctx->features);
 	struct uffd_waiter *w;
 
 	mach_lock(sys->m, &sys->lock);
@@ -53,8 +54,8 @@ static struct uffd_waiter *waiter_alloc(struct uffd_ctx *ctx, const struct userf
 		return NULL;
 	list_init(&w->link);
 	w->ctx = ctx;
-	w->va = ctx->features & UFFD_FEATURE_EXACT_ADDRESS ? uf->va : page_down(uf->va);
-	w->tid = ctx->features & UFFD_FEATURE_THREAD_ID ? sys->m->ops->thread_id(sys->m) : 0;
+	w->va = features & UFFD_FEATURE_EXACT_ADDRESS ? uf->va : page_down(uf->va);
+	w->tid = features & UFFD_FEATURE_THREAD_ID ? sys->m->ops->thread_id(sys->m) : 0;
 	w->frame = frame;
 	w->msg_flags = message_flags(uf);
 	w->state = WAITER_WAITING;
