@@ -304,9 +304,18 @@ static void watch_set(int nfds, const fd_set *set)
 			fl_watch(fd);
 }
 
+/* A userfaultfd is never writable; its eventfd always is. The set is the call's answer too, so it may be changed. */
+static void drop_from_set(int nfds, fd_set *set)
+{
+	for (int fd = 0; set && fd < nfds && fd < FD_SETSIZE; fd++)
+		if (FD_ISSET(fd, set) && fl_is_uffd(fd))
+			FD_CLR(fd, set);
+}
+
 int fl_select(int nfds, fd_set *r, fd_set *w, fd_set *e, struct timeval *timeout)
 {
 	watch_set(nfds, r);
 	watch_set(nfds, e);
+	drop_from_set(nfds, w);
 	return (int)fl_result(sys6(SYS_select, nfds, (long)r, (long)w, (long)e, (long)timeout, 0));
 }
